@@ -1,0 +1,120 @@
+# `make` alone lists what there is. Everything but `setup` and `lock` works offline once `make setup` has run.
+
+PYTHON ?= python3
+JOBS   ?= 2
+ARGS   ?=
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.setup-done
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+# Nothing is asked, and certificates are the system's, so that a company's own authority works.
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+export UV_SYSTEM_CERTS := 1
+
+.PHONY: help
+help: ## list the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  Variables: PYTHON=python3.12 (which interpreter), JOBS=4 (test processes), ARGS='...' (passed on)"
+
+# ---------------------------------------------------------------------------------------------------------------- use
+
+.PHONY: setup
+setup: $(STAMP) ## build .venv from the hashed lock (again only when a lock changes)
+
+$(STAMP): requirements.txt requirements-dev.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "Assay needs Python 3.11 or newer, and '$(PYTHON)' is not on PATH. Try: make setup PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Assay needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) -V 2>&1). Try: make setup PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "'$(PYTHON)' cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@echo "setup: building $(VENV) (about 1.2 GB, a minute or two)"
+	@$(PYTHON) -m venv $(VENV)
+	@awk '/^uv==/ {p = 1} p {print} p && !/\\$$/ {exit}' requirements-dev.txt > $(VENV)/uv.txt
+	@$(BIN)/python -m pip install --quiet --require-hashes -r $(VENV)/uv.txt
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --require-hashes -r requirements.txt -r requirements-dev.txt
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+	@echo "setup: done. Next: make demo"
+
+.PHONY: demo
+demo: $(STAMP) ## the whole line on real data, with attacks
+	@$(BIN)/assay demo $(ARGS)
+
+.PHONY: up
+up: $(STAMP) ## start Airflow on this machine with Assay's DAGs and pages (no Docker)
+	@$(BIN)/python -m assay.demo up $(ARGS)
+
+.PHONY: down
+down: $(STAMP) ## stop what `make up` started
+	@$(BIN)/python -m assay.demo down $(ARGS)
+
+.PHONY: secrets
+secrets: ## make the secret files that docker-compose.yaml mounts (kept if they exist)
+	@$(PYTHON) scripts/make_secrets.py $(ARGS)
+
+# ------------------------------------------------------------------------------------------------------------- checks
+
+.PHONY: check
+check: lint types contracts compose test ## everything that CI checks
+
+.PHONY: test
+test: $(STAMP) ## run the tests (ARGS='-k store' for some of them)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -rs $(ARGS)
+
+.PHONY: lint
+lint: $(STAMP) ## ruff: faults and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+.PHONY: types
+types: $(STAMP) ## mypy, strict, over include/assay
+	@$(BIN)/mypy
+
+.PHONY: contracts
+contracts: $(STAMP) ## import-linter: which room may import which
+	@PYTHONPATH=include $(BIN)/lint-imports --no-cache
+
+.PHONY: compose
+compose: $(STAMP) ## docker-compose.yaml against the Compose specification
+	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yaml
+
+.PHONY: format
+format: $(STAMP) ## format the code and fix what ruff can fix
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+.PHONY: bench-line
+bench-line: $(STAMP) ## time the whole line
+	@$(BIN)/python benchmarks/line.py $(ARGS)
+
+# ------------------------------------------------------------------------------------------------------------ upkeep
+
+.PHONY: schema
+schema: $(STAMP) ## write the JSON Schema of contracts
+	@$(BIN)/assay contract schema > include/contracts/contract.schema.json.partial
+	@mv include/contracts/contract.schema.json.partial include/contracts/contract.schema.json
+
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+          --no-header --no-annotate --no-emit-index-url --no-emit-find-links
+
+.PHONY: lock
+lock: $(STAMP) ## pin and hash requirements*.in again (ARGS=--upgrade for newer versions)
+	@$(COMPILE) $(ARGS) requirements.in -o requirements.txt
+	@$(COMPILE) $(ARGS) requirements-dev.in -o requirements-dev.txt
+
+.PHONY: clean
+clean: ## take away everything that is not in the repository: .venv, .assay, caches
+	@rm -rf $(VENV) .assay build dist htmlcov junit.xml coverage.xml .coverage .coverage.* \
+	  .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+	@find . -name '*.egg-info' -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,107 @@
+"""One intake DAG per contract: `<dataset>__intake` takes deliveries from their sources to an admitted snapshot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.sdk import DAG, Param, dag, task
+from airflow.sdk.exceptions import AirflowSkipException
+from assay_airflow import broken, call, common, contracts, snapshot_asset
+
+from assay.contract import Contract
+from assay.findings import Answer
+
+
+def intake(path: Path, contract: Contract) -> DAG:
+    """Land, verify, validate, screen, review and admit what the sources offer; emits the snapshot asset."""
+
+    @dag(
+        dag_id=f"{contract.dataset}__intake",
+        schedule=contract.schedule,
+        doc_md=f"{intake.__doc__}\n\n{contract.description}",
+        params={"sources": Param([s.id for s in contract.sources], type="array", description="Sources to take in.")},
+        **common(contract, "intake"),
+    )
+    def build() -> None:
+        @task(doc_md="Which sources this run takes in.")
+        def sources(params: dict[str, Any] | None = None) -> list[str]:
+            return list((params or {})["sources"])
+
+        @task(doc_md="Copy and prove one delivery: signature, checksums, completeness, freshness. Red: rejected.")
+        def land(source: str) -> dict[str, Any]:
+            from assay.line import land as station
+
+            return call(station, path, source)
+
+        @task(doc_md="The deliveries that were proved and are new.", trigger_rule="all_done")
+        def proved(landed: list[dict[str, Any]]) -> list[str]:
+            deliveries = [item["delivery"] for item in landed if item and item["delivery"]]
+            if not deliveries:
+                raise AirflowSkipException("no new delivery was proved")
+            return deliveries
+
+        @task(doc_md="The contract's expectations on every row; failing rows are put aside.")
+        def validate(deliveries: list[str]) -> dict[str, Any]:
+            from assay.line import validate as station
+
+            return call(station, path, deliveries)
+
+        @task(doc_md="A verdict per row, a verdict per delivery, and cases for what is doubtful.")
+        def screen(deliveries: list[str], validated: dict[str, Any]) -> dict[str, Any]:
+            from assay.line import screen as station
+
+            return call(station, path, deliveries)
+
+        @task.short_circuit(doc_md="Does a human have to look?", ignore_downstream_trigger_rules=False)
+        def held(screened: dict[str, Any]) -> bool:
+            return bool(screened["held"])
+
+        review = HITLOperator(
+            task_id="review",
+            subject=f"{contract.dataset}: a delivery is held",
+            body="{{ ti.xcom_pull(task_ids='screen')['summary'] }}",
+            options=[str(answer) for answer in Answer],
+            defaults=[str(Answer.REJECT)] if contract.review.on_timeout == "reject" else None,
+            response_timeout=contract.review.timeout,
+            params={"reason": Param("looked at the case", type="string", minLength=3, description="Why?")},
+            doc_md="The human's answer. Silence never admits anything.",
+            retries=1,
+        )
+
+        @task(doc_md="Record the answer as decisions on the cases.")
+        def decide(deliveries: list[str], answer: dict[str, Any]) -> dict[str, Any]:
+            from assay.line import decide as station
+
+            return call(station, path, deliveries, answer)
+
+        @task(doc_md="Admit what may enter as a new snapshot.", trigger_rule="all_done", outlets=[snapshot_asset(contract.dataset)])
+        def admit() -> dict[str, Any]:
+            from assay.line import admit as station
+
+            admitted = call(station, path)
+            if not admitted["snapshot"]:
+                raise AirflowSkipException("nothing new to admit")
+            return admitted
+
+        @task(doc_md="Red if any delivery of this run was rejected or still waits.", trigger_rule="all_done", retries=0)
+        def verdicts(names: list[str], landed: list[dict[str, Any]]) -> dict[str, Any]:
+            from assay.line import verdicts as station
+
+            return call(station, path, names, list(landed))
+
+        names = sources()
+        landed = land.expand(source=names)
+        deliveries = proved(landed)
+        screened = screen(deliveries, validate(deliveries))
+        decided = decide(deliveries, review.output)
+        held(screened) >> review
+        [screened, decided] >> admit() >> verdicts(names, landed)
+
+    return build()
+
+
+for _path, _contract in contracts():
+    _dag = intake(_path, _contract) if isinstance(_contract, Contract) else broken(_path, _contract)
+    globals()[_dag.dag_id] = _dag

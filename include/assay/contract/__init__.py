@@ -1,0 +1,76 @@
+"""The contract of a data set: its models, the file it is read from, its JSON Schema, and the keys it trusts."""
+
+from assay.contract.base import Complaint, Identifier, Model
+from assay.contract.durations import Duration, format_duration, parse_duration
+from assay.contract.keys import Key, Publisher, decode_key, key_id
+from assay.contract.loader import dump_contract, find_contracts, load_contract, parse_contract
+from assay.contract.models import (
+    RESERVED_COLUMNS,
+    Bounds,
+    Column,
+    Contract,
+    Expectation,
+    Freshness,
+    Label,
+    Review,
+    Schema,
+    Screen,
+    Source,
+    Trusted,
+)
+from assay.contract.problems import ContractError, Problem
+from assay.contract.schema import contract_schema
+from assay.contract.training import (
+    Activation,
+    CurveLimits,
+    DenseLayer,
+    Gates,
+    Optimizer,
+    Privacy,
+    Training,
+)
+from assay.contract.trust import KeyRefused, add_key, list_keys, read_key, revoke_key
+
+__all__ = [
+    "RESERVED_COLUMNS",
+    "Activation",
+    "Bounds",
+    "Column",
+    "Complaint",
+    "Contract",
+    "ContractError",
+    "CurveLimits",
+    "DenseLayer",
+    "Duration",
+    "Expectation",
+    "Freshness",
+    "Gates",
+    "Identifier",
+    "Key",
+    "KeyRefused",
+    "Label",
+    "Model",
+    "Optimizer",
+    "Privacy",
+    "Problem",
+    "Publisher",
+    "Review",
+    "Schema",
+    "Screen",
+    "Source",
+    "Training",
+    "Trusted",
+    "add_key",
+    "contract_schema",
+    "decode_key",
+    "dump_contract",
+    "find_contracts",
+    "format_duration",
+    "key_id",
+    "list_keys",
+    "load_contract",
+    "parse_contract",
+    "parse_duration",
+    "read_key",
+    "revoke_key",
+]

@@ -1,0 +1,206 @@
+"""The five steps of the demonstration, each with what was expected and what was seen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from assay.db import Delivery, ModelRow, champion, get_model, latest_snapshot, list_deliveries, list_runs
+from assay.demo.airflow import AirflowClient
+from assay.demo.compare import Comparison, compare, count_truth
+from assay.demo.data import SOURCES, Rounds
+from assay.demo.stage import Stage
+from assay.errors import AssayError
+from assay.findings import Answer
+from assay.line import Line
+from assay.quarantine import list_cases
+
+INTAKE, TRAINING = "adult__intake", "adult__training"
+ABSURD_LEARNING_RATE = 30.0
+_ANSWER_DELAY = 3.0  # seconds: an answer that comes in the moment of the question can be lost by the local executor
+
+
+@dataclass
+class Step:
+    """One step of the story."""
+
+    title: str
+    expected: str
+    seen: str = ""
+    passed: bool = False
+    seconds: float = 0.0
+
+
+@dataclass
+class Story:
+    """A run of the whole demonstration.
+
+    Attributes:
+        stage: Folders, keys, web server's content.
+        rounds: The data and the truth about its poison.
+        airflow: A logged-in client.
+        say: Told what happens now, for a progress display.
+    """
+
+    stage: Stage
+    rounds: Rounds
+    airflow: AirflowClient
+    say: Callable[[str], None]
+    steps: list[Step] = field(default_factory=list)
+    truth: list[dict[str, Any]] = field(default_factory=list)
+    comparison: list[Comparison] = field(default_factory=list)
+    backend: str = ""
+
+    def run(self) -> bool:
+        """Tell the whole story; returns whether everything came as expected."""
+        self._step("clean first delivery", "accepted, trained, promoted", self._clean)
+        self._step("one byte changed on the way", "rejected before parsing", self._tampered)
+        self._step("replay of delivery 1", "rejected as stale", self._replayed)
+        self._step("compromised source", "held; clean rest admitted; challenger judged", self._compromised)
+        self._step("absurd learning rate", "stopped within epochs, not promoted", self._runaway)
+        return all(step.passed for step in self.steps)
+
+    def _step(self, title: str, expected: str, act: Callable[[], tuple[bool, str]]) -> None:
+        step = Step(title, expected)
+        self.steps.append(step)
+        self.say(f"step {len(self.steps)} of 5: {title}")
+        started = time.monotonic()
+        try:
+            step.passed, step.seen = act()
+        except AssayError as error:
+            step.passed, step.seen = False, str(error)
+        step.seconds = time.monotonic() - started
+
+    def _clean(self) -> tuple[bool, str]:
+        for source in SOURCES:
+            self.stage.deliver(source, self.rounds.first[source], sequence=1)
+        state, _ = self._intake(list(SOURCES))
+        trained = self._training(after=0)
+        with Line.open(self.stage.contract, self.stage.settings) as line, line.database.session() as session:
+            snapshot, model = latest_snapshot(session, "adult"), champion(session, "adult")
+            runs = list_runs(session, "adult")
+        self.backend = runs[-1].backend if runs else "none"
+        if snapshot is None or model is None:
+            return False, f"intake {state}, training {trained}; no champion"
+        sent = sum(len(table) for table in self.rounds.first.values())
+        seen = (
+            f"{snapshot.rows:,} of {sent:,} rows admitted; snapshot {snapshot.version}; "
+            f"trained on {self.backend}; promoted with accuracy {model.metrics['accuracy']:.3f}"
+        )
+        return state == "success" and trained == "success", seen
+
+    def _tampered(self) -> tuple[bool, str]:
+        self.stage.deliver("east", self.rounds.second["east"], sequence=2)
+        self.stage.tamper("east")
+        state, _ = self._intake(["east"])
+        delivery = self._newest("east")
+        parsed = "validation" in delivery.detail
+        return state == "failed" and delivery.verdict == "reject" and not parsed, self._why(delivery)
+
+    def _replayed(self) -> tuple[bool, str]:
+        self.stage.offer("west", self.stage.sent / "west-1")
+        before = self._snapshot_version()
+        state, run_id = self._intake(["west"])
+        failed = [t["task_id"] for t in self.airflow.tasks(INTAKE, run_id) if t["state"] == "failed"]
+        with Line.open(self.stage.contract, self.stage.settings) as line:
+            stale = line.ledger.entries(subject=self._newest("west", first=True).id)
+        said = [c for entry in stale for c in entry.predicate.get("checks", []) if c["outcome"] == "failed"]
+        seen = said[-1]["message"] if said else f"intake {state}, failed tasks: {failed}"
+        passed = state == "failed" and "land" in failed and bool(said) and self._snapshot_version() == before
+        return passed, seen
+
+    def _compromised(self) -> tuple[bool, str]:
+        for source in SOURCES:
+            self.stage.deliver(source, self.rounds.second[source], sequence=3)
+        before = len(self.airflow.runs(TRAINING))
+        with Line.open(self.stage.contract, self.stage.settings) as line, line.database.session() as session:
+            old = champion(session, "adult")
+        state, _ = self._intake(list(SOURCES), answer=Answer.ADMIT_REST)
+        trained = self._training(after=before)
+        west = self._newest("west")
+        with Line.open(self.stage.contract, self.stage.settings) as line:
+            cases = list_cases(line.database, dataset="adult")
+            self.truth = count_truth(line, self.rounds, [c for c in cases if c.kind != "delivery"])
+            with line.database.session() as session:
+                challenger = self._challenger(session)
+                now = champion(session, "adult")
+            held = [c for c in cases if c.kind == "delivery" and c.delivery_id == west.id]
+            if not held or challenger is None or old is None or now is None:
+                return False, f"held: {bool(held)}; intake {state}, training {trained}; challenger: {challenger}"
+            self.say("step 4 of 5: training once more on everything, to show what would have happened")
+            self.comparison = compare(line, self.rounds, old, challenger)
+        verdict = "promoted" if now.id == challenger.id else "refused"
+        consistent = trained == ("success" if verdict == "promoted" else "failed")
+        caught = sum(item["caught"] for item in self.truth if item["kind"] != "clean rows")
+        poisoned = sum(item["rows"] for item in self.truth if item["kind"] != "clean rows")
+        seen = f"west held ({caught} of {poisoned} poisoned rows caught); clean rest admitted; challenger {verdict}"
+        return state == "success" and consistent and west.state == "admitted", seen
+
+    def _runaway(self) -> tuple[bool, str]:
+        with Line.open(self.stage.contract, self.stage.settings) as line, line.database.session() as session:
+            old = champion(session, "adult")
+        self.stage.set_learning_rate(ABSURD_LEARNING_RATE)
+        run_id = self.airflow.trigger(TRAINING)
+        state = self.airflow.wait(TRAINING, run_id, 600)
+        with Line.open(self.stage.contract, self.stage.settings) as line, line.database.session() as session:
+            now, run = champion(session, "adult"), list_runs(session, "adult")[-1]
+        unchanged = old is not None and now is not None and old.id == now.id
+        seen = f"{run.status} after {run.detail.get('epochs', '?')} epochs: {run.detail.get('reason', '')}"
+        return state == "failed" and run.status == "stopped" and unchanged, seen
+
+    def _intake(self, sources: list[str], answer: Answer | None = None) -> tuple[str, str]:
+        run_id = self.airflow.trigger(INTAKE, {"sources": sources})
+        asked: dict[str, float] = {}
+
+        def tick() -> None:
+            if answer is None:
+                return
+            question = self.airflow.question(INTAKE, run_id)
+            if question is None:
+                return
+            task_id = question["task_instance"]["task_id"]
+            if task_id not in asked:
+                asked[task_id] = time.monotonic()
+                self.say("step 4 of 5: a delivery is held; Airflow waits for the human")
+            elif time.monotonic() - asked[task_id] > _ANSWER_DELAY:
+                self.airflow.answer(INTAKE, run_id, task_id, str(answer), {"reason": "evidence looked at; keep the rest"})
+                asked[task_id] = time.monotonic()
+
+        state = self.airflow.wait(INTAKE, run_id, 600, tick)
+        return state, run_id
+
+    def _training(self, after: int) -> str:
+        """Wait for the training run that the newest snapshot started."""
+        deadline = time.monotonic() + 120
+        while len(runs := self.airflow.runs(TRAINING)) <= after:
+            if time.monotonic() > deadline:
+                return "not started"
+            time.sleep(0.5)
+        return self.airflow.wait(TRAINING, runs[-1]["dag_run_id"], 900)
+
+    def _newest(self, source: str, first: bool = False) -> Delivery:
+        with Line.open(self.stage.contract, self.stage.settings) as line, line.database.session() as session:
+            return list_deliveries(session, "adult", source=source)[0 if first else -1]
+
+    def _why(self, delivery: Delivery) -> str:
+        from assay.db import findings_of
+        from assay.findings import Outcome
+
+        with Line.open(self.stage.contract, self.stage.settings) as line, line.database.session() as session:
+            said = [f.message for f in findings_of(session, delivery.id) if f.outcome is Outcome.FAILED]
+        return f"{delivery.verdict}: {'; '.join(said)}"
+
+    def _snapshot_version(self) -> int:
+        with Line.open(self.stage.contract, self.stage.settings) as line, line.database.session() as session:
+            snapshot = latest_snapshot(session, "adult")
+        return snapshot.version if snapshot else 0
+
+    @staticmethod
+    def _challenger(session: Any) -> ModelRow | None:
+        """The model of the newest run that ended with one."""
+        from assay.db import list_models
+
+        models = list_models(session, "adult")
+        return get_model(session, models[-1].id) if models else None

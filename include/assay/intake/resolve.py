@@ -1,0 +1,96 @@
+"""Which of a contract's sources a delivery came from."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+
+from assay.contract import Contract, Source
+from assay.intake.claims import MAX_NOTE, NOTE, read_claims
+from assay.intake.errors import IntakeError, LocationError, SourceUnreachable
+from assay.intake.manifest import MAX_LINE, Digest, parse_manifest
+from assay.intake.signature import MAX_SIGNATURE, verify_signature
+from assay.intake.sources import Place, normal, read_small
+
+_LARGEST_MANIFEST = 256 << 20
+
+
+def manifest_limit(max_files: int) -> int:
+    """Bytes that a manifest of so many files can have."""
+    return min(max_files * (MAX_LINE + 2) + 3, _LARGEST_MANIFEST)
+
+
+def fits(data: bytes, digest: Digest) -> bool:
+    """Whether bytes in memory are what the manifest says, and its word is good."""
+    return not digest.weak and hashlib.new(digest.algorithm, data).hexdigest() == digest.hex
+
+
+def resolve_source(
+    location: str, contract: Contract, source_id: str | None, place: Place, on: dt.date
+) -> Source | None:
+    """Find the source of a delivery.
+
+    It is the one named; the only one; the one under whose address the location lies; or the one that the delivery names
+    itself, in a `delivery.json` signed by that source's publisher.
+
+    Returns:
+        The source; None if the contract has none at all.
+
+    Raises:
+        LocationError: None of these tells.
+    """
+    known = ", ".join(source.id for source in contract.sources)
+    if source_id is not None:
+        try:
+            return contract.source(source_id)
+        except KeyError:
+            raise LocationError(
+                f"the contract of {contract.dataset!r} has no source {source_id!r}",
+                expected=f"one of {known}" if known else "a source in the contract",
+                next_step="correct --source, or add the source to the contract",
+            ) from None
+    if len(contract.sources) <= 1:
+        return contract.sources[0] if contract.sources else None
+    found = _by_address(location, contract) or _by_note(contract, place, on)
+    if found is None:
+        raise LocationError(
+            f"{place.shown} could come from any source of {contract.dataset!r}",
+            expected=f"--source with one of {known}",
+            next_step="name the source",
+        )
+    return found
+
+
+def _by_address(location: str, contract: Contract) -> Source | None:
+    here = normal(location) + "/"
+    matches = [
+        (len(address), source)
+        for source in contract.sources
+        if here.startswith(address := normal(contract.locate(source.uri)) + "/")
+    ]
+    longest = max((length for length, _ in matches), default=0)
+    best = [source for length, source in matches if length == longest]
+    return best[0] if len(best) == 1 else None
+
+
+def _by_note(contract: Contract, place: Place, on: dt.date) -> Source | None:
+    for source in contract.sources:
+        if source.signature is None:
+            continue
+        try:
+            manifest = read_small(place, source.manifest, manifest_limit(contract.bounds.max_files))
+            signature = read_small(place, source.signature, MAX_SIGNATURE)
+            verify_signature(manifest, signature, contract.publisher(source.publisher), on)
+            listed = parse_manifest(manifest, source.manifest, max_files=contract.bounds.max_files)
+            note = read_small(place, NOTE, MAX_NOTE)
+            claims = read_claims(None, note) if NOTE in listed and fits(note, listed[NOTE]) else None
+        except SourceUnreachable:
+            raise
+        except IntakeError:
+            continue  # not this source; what is wrong is told once the source is known
+        if claims is None or claims.dataset != contract.dataset:
+            continue
+        named = next((each for each in contract.sources if each.id == claims.source), None)
+        if named is not None and named.publisher == source.publisher:
+            return named
+    return None

@@ -1,0 +1,316 @@
+"""Canonical row hashes: the same row has the same hash in every file format and on every machine.
+
+A row's hash is the RFC 9162 leaf hash of its canonical encoding, so that the Merkle root over row hashes is the root of
+a tree over the rows themselves:
+
+    row hash  = SHA-256( 0x00 || columns || cell || cell || ... )
+    columns   = SHA-256( "assay/row/v1" || 0x00 || the column names, sorted, as canonical JSON )
+    cell      = tag (1 byte) || body, one cell for each column, in the order of the sorted names
+
+| value                       | tag | body                                                                        |
+|-----------------------------|-----|-----------------------------------------------------------------------------|
+| null                        | 00  | 8 zero bytes                                                                |
+| boolean                     | 01  | 0 or 1, 8 bytes                                                             |
+| number, whole, -2**63..2**63-1 | 02 | the value, signed, 8 bytes                                                |
+| number, whole, 2**63..2**64-1  | 03 | the value, unsigned, 8 bytes                                              |
+| any other number            | 04  | IEEE 754 double, 8 bytes; every NaN is 7ff8000000000000                     |
+| date or time                | 05  | microseconds since 1970-01-01T00:00:00 UTC, signed, 8 bytes                 |
+| time with odd nanoseconds   | 06  | nanoseconds since then, signed, 8 bytes                                     |
+| text                        | 07  | SHA-256 of its UTF-8 bytes, 32 bytes                                        |
+
+All integers are little-endian. What follows from it, on purpose:
+
+- Numbers compare by value: 1 as int8, int64, uint32, float32 or float64 is the same number, and -0.0 is 0. A float32 is
+  the double that it is exactly, so 0.1 as float32 is another number than 0.1 as float64.
+- Null, NaN, the empty text and zero are four different things. True is not 1, and "1" is not 1.
+- A date is midnight UTC of that day; a timestamp without a zone is taken as UTC.
+- Text is compared byte by byte, without Unicode normalisation. Whether it is dictionary-encoded does not matter.
+- Neither the order of the columns nor their widths matter; their names do.
+
+Cells have no more than 33 bytes and are told apart by their tags, so no two rows share an encoding.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import math
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from assay.canonical import canonical_json
+from assay.ledger.errors import RowError
+from assay.ledger.merkle import HASH_SIZE, Hashes, hash_slices, leaf_hash
+
+NULL, BOOLEAN, WHOLE, UNSIGNED, DOUBLE, TIME, NANOSECONDS, TEXT = range(8)
+_NAN = 0x7FF8_0000_0000_0000
+_BATCH_ROWS = 16_384  # the encoding of one batch stays in the processor's cache
+_SCALAR, _DIGEST = 9, 33  # bytes of a cell
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+Cells = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
+"""Tags (n,) uint8 and bodies (n, 8 or 32) uint8."""
+
+
+def row_hashes(data: pa.Table | pa.RecordBatch, columns: Sequence[str]) -> Hashes:
+    """Hash rows as described above.
+
+    Args:
+        data: Table or record batch; columns other than those named do not count.
+        columns: Names of the columns that make up a row, in any order.
+
+    Returns:
+        uint8 array of shape (n, 32), one row hash for each row.
+
+    Raises:
+        RowError: A column is missing, named twice, or of a type that has no canonical form.
+    """
+    names = sorted_columns(columns)
+    _present(data.schema, names)
+    prefix = b"\x00" + columns_digest(names)
+    parts = [_hash_batch(batch, names, prefix) for batch in _small_batches(data, names)]
+    packed = b"".join(parts)
+    return np.frombuffer(packed, dtype=np.uint8).reshape(-1, HASH_SIZE)
+
+
+def row_hash(row: Mapping[str, Any]) -> bytes:
+    """Hash one row of Python values, cell by cell: the specification as code, and slow.
+
+    Args:
+        row: Value of each column: None, bool, int, float, str, date or datetime.
+
+    Raises:
+        RowError: A value has no canonical form.
+    """
+    names = sorted_columns(list(row))
+    return leaf_hash(columns_digest(names) + b"".join(encode_cell(row[name], name) for name in names))
+
+
+def encode_cell(value: Any, column: str = "") -> bytes:
+    """One cell: 9 bytes, or 33 for text.
+
+    Raises:
+        RowError: The value has no canonical form.
+    """
+    if value is None:
+        return struct.pack("<Bq", NULL, 0)
+    if isinstance(value, bool):
+        return struct.pack("<Bq", BOOLEAN, value)
+    if isinstance(value, float) and not (math.isfinite(value) and value.is_integer()):
+        return struct.pack("<BQ", DOUBLE, _NAN) if math.isnan(value) else struct.pack("<Bd", DOUBLE, value)
+    if isinstance(value, int | float):
+        whole = int(value)
+        if -(2**63) <= whole < 2**63:
+            return struct.pack("<Bq", WHOLE, whole)
+        if 0 < whole < 2**64:
+            return struct.pack("<BQ", UNSIGNED, whole)
+        if isinstance(value, float):
+            return struct.pack("<Bd", DOUBLE, value)
+    if isinstance(value, str):
+        return bytes([TEXT]) + hashlib.sha256(value.encode()).digest()
+    if isinstance(value, dt.datetime):
+        moment = value if value.tzinfo else value.replace(tzinfo=dt.UTC)
+        return struct.pack("<Bq", TIME, (moment - _EPOCH) // dt.timedelta(microseconds=1))
+    if isinstance(value, dt.date):
+        days = (value - _EPOCH.date()).days
+        return struct.pack("<Bq", TIME, days * 86_400_000_000)
+    raise RowError(
+        f"a value of the column {column!r} has no canonical form",
+        expected="null, boolean, number, text, date or timestamp",
+        found=type(value).__name__,
+    )
+
+
+def sorted_columns(columns: Sequence[str]) -> list[str]:
+    """Column names in the order in which their cells are hashed.
+
+    Raises:
+        RowError: There are none, or one stands twice.
+    """
+    names = sorted(columns, key=str.encode)
+    if not names:
+        raise RowError("a row without columns has no hash", expected="at least one column")
+    twice = [a for a, b in zip(names, names[1:], strict=False) if a == b]
+    if twice:
+        raise RowError(f"the column {twice[0]!r} is named twice", next_step="name each column once")
+    return names
+
+
+def columns_digest(names: Sequence[str]) -> bytes:
+    """SHA-256 that binds a row's hash to its columns' names; `names` sorted."""
+    return hashlib.sha256(b"assay/row/v1\x00" + canonical_json(list(names))).digest()
+
+
+# -------------------------------------------------------------------------------------------------------------- private
+def _present(schema: pa.Schema, names: Sequence[str]) -> None:
+    for name in names:
+        found = len(schema.get_all_field_indices(name))
+        if found != 1:
+            raise RowError(
+                f"the rows have {'no column' if found == 0 else f'{found} columns'} {name!r}",
+                expected="one column of that name",
+                found=", ".join(schema.names[:20]),
+            )
+
+
+def _small_batches(data: pa.Table | pa.RecordBatch, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    selected = data.select(list(names))
+    batches = selected.to_batches() if isinstance(selected, pa.Table) else [selected]
+    for batch in batches:
+        for start in range(0, batch.num_rows, _BATCH_ROWS):
+            yield batch.slice(start, _BATCH_ROWS)
+
+
+def _hash_batch(batch: pa.RecordBatch, names: Sequence[str], prefix: bytes) -> bytes:
+    """Row hashes of a small batch, joined."""
+    cells = [_cells(batch.column(name), name) for name in names]
+    width = len(prefix) + sum(1 + body.shape[1] for _, body in cells)
+    matrix = np.empty((batch.num_rows, width), dtype=np.uint8)
+    matrix[:, : len(prefix)] = np.frombuffer(prefix, dtype=np.uint8)
+    start, short = len(prefix), []
+    for tags, body in cells:
+        stop = start + 1 + body.shape[1]
+        matrix[:, start] = tags
+        matrix[:, start + 1 : stop] = body
+        if body.shape[1] > 8 and bool((missing := tags == NULL).any()):
+            short.append((start + _SCALAR, stop, missing))  # a null cell has 9 bytes in any column
+        start = stop
+    if not short:
+        return hash_slices(matrix.tobytes(), width)
+    return _hash_ragged(matrix, short)
+
+
+def _hash_ragged(matrix: np.ndarray[Any, Any], short: Sequence[tuple[int, int, np.ndarray[Any, Any]]]) -> bytes:
+    """Hash the rows of a matrix, leaving out `matrix[missing, start:stop]` for each of `short`.
+
+    Rows that leave out the same cells have the same width and are hashed together.
+    """
+    flags = np.packbits(np.stack([missing for _, _, missing in short], axis=1), axis=1)
+    packed = np.ascontiguousarray(flags).view(f"V{flags.shape[1]}").reshape(-1)  # one comparable value per row
+    _, first, members = np.unique(packed, return_index=True, return_inverse=True)
+    members = members.reshape(-1)
+    out = np.empty((len(matrix), HASH_SIZE), dtype=np.uint8)
+    for number, example in enumerate(first):
+        rows = np.flatnonzero(members == number)
+        part = matrix[rows]
+        gone = [(start, stop) for start, stop, missing in short if missing[example]]
+        if gone:
+            edges = [0, *(edge for pair in gone for edge in pair), part.shape[1]]
+            part = np.concatenate([part[:, a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)], axis=1)
+        hashed = hash_slices(part.tobytes(), part.shape[1])
+        out[rows] = np.frombuffer(hashed, dtype=np.uint8).reshape(-1, HASH_SIZE)
+    return out.tobytes()
+
+
+def _cells(column: pa.Array, name: str) -> Cells:
+    """Tags and bodies of one column."""
+    kind = column.type
+    if pa.types.is_dictionary(kind) and not _is_text(kind.value_type):
+        column = column.dictionary_decode()
+        kind = column.type
+    if pa.types.is_null(kind):
+        return _fixed(np.zeros(len(column), dtype="<i8"), NULL, None)
+    if _is_text(kind) or pa.types.is_dictionary(kind):
+        return _text(column)
+    valid = None if column.null_count == 0 else np.asarray(column.is_valid())
+    if pa.types.is_boolean(kind):
+        return _fixed(_values(column, pa.uint8(), 0), BOOLEAN, valid)
+    if pa.types.is_integer(kind):
+        return _integers(column, kind, valid)
+    if pa.types.is_floating(kind):
+        return _floats(_values(column, pa.float64(), 0.0), valid)
+    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+        return _times(column, kind, valid, name)
+    raise RowError(
+        f"the column {name!r} has a type without a canonical form",
+        expected="integer, number, string, boolean, date or timestamp",
+        found=kind,
+        next_step="convert the column to the type that the contract gives it",
+    )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def _values(column: pa.Array, kind: pa.DataType, filler: Any) -> np.ndarray[Any, Any]:
+    """The column's values without nulls, as a NumPy array."""
+    if column.null_count:
+        column = pc.fill_null(column.cast(kind), pa.scalar(filler, kind))
+    return np.asarray(column.cast(kind))
+
+
+def _fixed(values: np.ndarray[Any, Any], tag: int | np.ndarray[Any, Any], valid: np.ndarray[Any, Any] | None) -> Cells:
+    """Cells of 8-byte values; `tag` is one for all, or one each."""
+    if values.dtype.itemsize != 8:
+        values = values.astype("<i8")
+    tags = np.full(len(values), tag, dtype=np.uint8) if isinstance(tag, int) else tag
+    if valid is not None:
+        values = np.where(valid, values, np.zeros((), dtype=values.dtype))
+        tags = np.where(valid, tags, np.uint8(NULL))
+    little = np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"), copy=False))
+    return tags, little.view(np.uint8).reshape(-1, 8)
+
+
+def _integers(column: pa.Array, kind: pa.DataType, valid: np.ndarray[Any, Any] | None) -> Cells:
+    if not pa.types.is_uint64(kind):
+        return _fixed(_values(column, pa.int64(), 0), WHOLE, valid)
+    values = _values(column, pa.uint64(), 0)
+    tags = np.where(values < np.uint64(2**63), np.uint8(WHOLE), np.uint8(UNSIGNED))
+    return _fixed(values, tags, valid)
+
+
+def _floats(values: np.ndarray[Any, Any], valid: np.ndarray[Any, Any] | None) -> Cells:
+    bits = values.view(np.int64)
+    whole = (values == np.floor(values)) & (values >= -(2.0**63)) & (values < 2.0**64)  # false for NaN
+    large = whole & (values >= 2.0**63)
+    small = whole & ~large
+    body = np.where(np.isnan(values), np.int64(_NAN), bits)
+    body = np.where(small, np.where(small, values, 0.0).astype(np.int64), body)
+    tags = np.where(small, np.uint8(WHOLE), np.uint8(DOUBLE))
+    if large.any():
+        body = np.where(large, np.where(large, values, 0.0).astype(np.uint64).view(np.int64), body)
+        tags = np.where(large, np.uint8(UNSIGNED), tags)
+    return _fixed(body, tags, valid)
+
+
+def _times(column: pa.Array, kind: pa.DataType, valid: np.ndarray[Any, Any] | None, name: str) -> Cells:
+    if pa.types.is_timestamp(kind) and kind.unit == "ns":
+        nanoseconds = _values(column, pa.int64(), 0)
+        even = nanoseconds % 1000 == 0
+        tags = np.where(even, np.uint8(TIME), np.uint8(NANOSECONDS))
+        return _fixed(np.where(even, nanoseconds // 1000, nanoseconds), tags, valid)
+    try:
+        microseconds = column.cast(pa.timestamp("us", tz=getattr(kind, "tz", None)))
+    except pa.ArrowInvalid as error:
+        raise RowError(
+            f"the column {name!r} holds a time that microseconds cannot hold",
+            expected="a time within about 290,000 years of 1970",
+            found=error,
+        ) from error
+    return _fixed(_values(microseconds, pa.int64(), 0), TIME, valid)
+
+
+def _text(column: pa.Array) -> Cells:
+    """Text is hashed once for each distinct value."""
+    if not pa.types.is_dictionary(column.type):
+        if pa.types.is_string_view(column.type):
+            column = column.cast(pa.large_string())
+        column = column.dictionary_encode()
+    words, indices = column.dictionary, column.indices
+    if len(words) > len(indices):  # a slice of a column with a large dictionary: only what is used
+        used = pc.unique(indices.drop_null())
+        indices, words = pc.index_in(indices, used), words.take(used)
+    places = np.asarray(pc.fill_null(indices.cast(pa.int64()), len(words)))
+    digests = np.zeros((len(words) + 1, HASH_SIZE), dtype=np.uint8)  # the last one stands for null
+    tags = np.full(len(words) + 1, NULL, dtype=np.uint8)
+    for number, word in enumerate(words.to_pylist()):
+        if word is not None:  # a dictionary may hold a null of its own
+            tags[number] = TEXT
+            digests[number] = np.frombuffer(hashlib.sha256(word.encode()).digest(), dtype=np.uint8)
+    return tags[places], digests[places]

@@ -1,0 +1,83 @@
+"""The line: every station from a source to a champion, as plain functions of one contract.
+
+Each station can be killed at any point and run again: it does what is missing, and enters nothing twice. Names are
+loaded when they are first used, so that a task pays only for the libraries of its own station.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from assay.line.admit import admit
+    from assay.line.context import Line
+    from assay.line.errors import (
+        ChallengerRefused,
+        DeliveryNotProved,
+        DeliveryRejected,
+        NoSnapshot,
+        RunInterrupted,
+        RunStopped,
+        SnapshotConflict,
+        Undecided,
+    )
+    from assay.line.inspect import screen, validate
+    from assay.line.intake import land, verdicts
+    from assay.line.review import decide, record_decision, settle
+    from assay.line.training import judge, load_model, promote, roll_back, train, train_table
+
+_HOMES = {
+    "admit": ("admit",),
+    "context": ("Line",),
+    "errors": (
+        "ChallengerRefused",
+        "DeliveryNotProved",
+        "DeliveryRejected",
+        "NoSnapshot",
+        "RunInterrupted",
+        "RunStopped",
+        "SnapshotConflict",
+        "Undecided",
+    ),
+    "inspect": ("screen", "validate"),
+    "intake": ("land", "verdicts"),
+    "review": ("decide", "record_decision", "settle"),
+    "training": ("judge", "load_model", "promote", "roll_back", "train", "train_table"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "ChallengerRefused",
+    "DeliveryNotProved",
+    "DeliveryRejected",
+    "Line",
+    "NoSnapshot",
+    "RunInterrupted",
+    "RunStopped",
+    "SnapshotConflict",
+    "Undecided",
+    "admit",
+    "decide",
+    "judge",
+    "land",
+    "load_model",
+    "promote",
+    "record_decision",
+    "roll_back",
+    "screen",
+    "settle",
+    "train",
+    "train_table",
+    "validate",
+    "verdicts",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from its module."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value

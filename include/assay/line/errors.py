@@ -1,0 +1,37 @@
+"""What stations raise when a verdict stops the line."""
+
+from __future__ import annotations
+
+from assay.errors import NotChecked, Terminal, Transient, UsageError
+
+
+class DeliveryRejected(Terminal):
+    """A delivery failed a check that nothing can make good."""
+
+
+class DeliveryNotProved(NotChecked):
+    """A delivery's origin could not be checked, so none of it was read."""
+
+
+class Undecided(Terminal):
+    """Deliveries still wait for a human."""
+
+
+class NoSnapshot(UsageError):
+    """There is nothing to train on."""
+
+
+class RunStopped(Terminal):
+    """A training run was stopped, failed or could not be made."""
+
+
+class ChallengerRefused(Terminal):
+    """A challenger did not pass its gates, or a human refused it."""
+
+
+class SnapshotConflict(Transient):
+    """Another admission of the same data set came in between."""
+
+
+class RunInterrupted(Transient):
+    """A training run was killed from outside."""

@@ -1,0 +1,290 @@
+"""Stations that look at rows: validate and screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from assay.contract import Contract
+from assay.contract.models import Column
+from assay.db import add_findings, advance_delivery, get_delivery, latest_snapshot
+from assay.findings import Finding, Outcome, Scope, Severity, Verdict
+from assay.line.context import Line
+from assay.line.errors import DeliveryRejected
+from assay.line.rows import data_files, delivery_batches, picked, without
+from assay.line.snapshots import snapshot_file
+from assay.quarantine import open_case
+from assay.store import put_table
+
+SOURCE_COLUMN = "_source"
+"""Name of the column that carries each row's source where the contract's tables have none of their own."""
+
+
+def validate(line: Line, deliveries: list[str]) -> dict[str, Any]:
+    """Check the contract's expectations on each delivery; failing rows are numbered and kept out.
+
+    Returns:
+        `deliveries`: ids that could be read, and the number of `failing` rows.
+
+    Raises:
+        DeliveryRejected: No delivery of the run could be read.
+    """
+    from assay.expect import validate_files
+    from assay.intake import ReadError
+
+    readable, failing, reasons = [], 0, []
+    for delivery_id in deliveries:
+        files = data_files(line, delivery_id)
+        docs = line.settings.home / "docs" / delivery_id
+        try:
+            if not files:
+                raise ReadError(
+                    "the delivery holds no data file", file="manifest", expected="a .parquet or .csv file in the manifest"
+                )
+            result = validate_files([f.local for f in files], line.contract, names=[f.path for f in files], docs_dir=docs)
+        except ReadError as error:
+            _reject(line, delivery_id, error)
+            reasons.append(str(error))
+            continue
+        stored = put_table(line.store, result.failing_rows)
+        table_failed = [f for f in result.findings if f.outcome is not Outcome.PASSED and f.evidence.get("level") == "table"]
+        facts = {
+            "failing_rows": stored.sha256,
+            "failing": result.failing_rows.num_rows,
+            "hold": [f.message for f in table_failed],
+            "docs": result.data_docs_uri,
+        }
+        with line.database.write() as session:
+            add_findings(session, delivery_id, result.findings)
+            advance_delivery(session, delivery_id, "validated", rows=result.rows, detail={"validation": facts})
+            manifest = _manifest(session, delivery_id)
+        line.record(
+            "delivery-validated",
+            [(delivery_id, manifest)],
+            {"delivery": delivery_id, "rows": result.rows, "failing": facts["failing"]},
+            inputs=[("failing-rows", stored.sha256)],
+            findings=result.findings,
+        )
+        readable.append(delivery_id)
+        failing += result.failing_rows.num_rows
+    if not readable:
+        raise DeliveryRejected(f"no delivery could be read: {'; '.join(reasons)}", state="its bytes are kept sealed")
+    return {"deliveries": readable, "failing": failing}
+
+
+def screen(line: Line, deliveries: list[str]) -> dict[str, Any]:
+    """A verdict for each row of a run's deliveries together, a verdict for each delivery, and cases for both.
+
+    Deliveries are screened as one batch, so that sources can be told from each other. A delivery is held when too many
+    of its rows are quarantined, when a table-level expectation fails, or when a finding of high severity names it.
+
+    Returns:
+        `held`: ids of held deliveries; `quarantined`: number of rows; `summary`: text for the reviewer.
+    """
+    from assay.screen import screen as screen_rows
+
+    with line.database.session() as session:
+        known = {d: get_delivery(session, d) for d in deliveries}
+        alive = [d for d, row in known.items() if row is not None and row.state not in {"rejected", "landed", "verified"}]
+        sources = {d: known[d].source for d in alive}  # type: ignore[union-attr]
+        details = {d: dict(known[d].detail) for d in alive}  # type: ignore[union-attr]
+        manifests = {d: known[d].manifest_sha256 for d in alive}  # type: ignore[union-attr]
+        on_landing = {d: known[d].verdict for d in alive}  # type: ignore[union-attr]
+        previous = latest_snapshot(session, line.dataset)
+    failing = {d: failing_numbers(line, details[d]) for d in alive}
+    contract = with_source(line.contract)
+    work = line.work_dir(f"screen-{'-'.join(d[-8:] for d in alive)[:100]}")
+    batch, numbers = _spool(line, contract, alive, sources, failing, work / "batch.parquet")
+    trusted = line.resolve(line.contract.trusted.uri) if line.contract.trusted else None
+    report = screen_rows(
+        str(batch),
+        contract,
+        trusted=trusted,
+        previous=str(snapshot_file(line, previous.id, work / "previous.parquet")) if previous else None,
+        seed=line.contract.screen.seed,
+    )
+    stored = put_table(line.store, report.rows)
+    offset, held, quarantined, lines = 0, [], 0, []
+    for delivery_id in alive:
+        rows = numbers[delivery_id]
+        mine = report.rows.slice(offset, len(rows))
+        offset += len(rows)
+        bad = np.flatnonzero(pc.equal(mine["verdict"], "quarantine").to_numpy(zero_copy_only=False))
+        why = [*details[delivery_id].get("validation", {}).get("hold", [])]
+        if on_landing[delivery_id] == Verdict.HOLD:
+            why.append("its freshness could not be checked")
+        share = len(bad) / max(1, len(rows))
+        if share > line.contract.screen.hold_delivery_above:
+            why.append(f"{share:.1%} of its rows look poisoned (limit {line.contract.screen.hold_delivery_above:.1%})")
+        why += [f.message for f in report.findings if _names(f, sources[delivery_id])]
+        _open_cases(line, delivery_id, mine, rows, bad, failing[delivery_id], why)
+        facts = {"report": stored.sha256, "first": offset - len(rows), "rows": len(rows), "quarantined": len(bad)}
+        with line.database.write() as session:
+            add_findings(session, delivery_id, report.findings)
+            advance_delivery(
+                session,
+                delivery_id,
+                "held" if why else "screened",
+                verdict=str(Verdict.HOLD if why else Verdict.ACCEPT),
+                detail={"screen": {**facts, "why_held": why}},
+            )
+        line.record(
+            "delivery-screened",
+            [(delivery_id, manifests[delivery_id])],
+            {"delivery": delivery_id, "verdict": "hold" if why else "accept", "why": why, "tier": str(report.tier), **facts},
+            inputs=[("screen-report", stored.sha256)]
+            + ([(previous.id, previous.merkle_root)] if previous else []),
+            findings=report.findings,
+        )
+        quarantined += len(bad)
+        if why:
+            held.append(delivery_id)
+            lines.append(f"- **{sources[delivery_id]}** ({len(rows)} rows, {len(bad)} quarantined): {'; '.join(why)}")
+    for leftover in work.iterdir():
+        leftover.unlink()
+    work.rmdir()
+    return {"held": held, "quarantined": quarantined, "summary": "\n".join(lines)[:600]}
+
+
+def failing_numbers(line: Line, detail: dict[str, Any]) -> np.ndarray:
+    """Sorted numbers of a delivery's rows that failed validation, int64."""
+    table = pq.read_table(line.store.open(detail["validation"]["failing_rows"]), columns=["row"])
+    return np.sort(table["row"].to_numpy())
+
+
+def quarantined_numbers(line: Line, detail: dict[str, Any], failing: np.ndarray) -> np.ndarray:
+    """Sorted numbers of a delivery's rows that screening quarantined, int64."""
+    facts = detail["screen"]
+    report = pq.read_table(line.store.open(facts["report"]), columns=["verdict"]).slice(facts["first"], facts["rows"])
+    every = np.setdiff1d(np.arange(facts["rows"] + len(failing), dtype=np.int64), failing, assume_unique=True)
+    return every[pc.equal(report["verdict"], "quarantine").to_numpy(zero_copy_only=False)]
+
+
+def with_source(contract: Contract) -> Contract:
+    """The contract with a source column, added where the data set has none."""
+    if contract.schema_.source:
+        return contract
+    columns = {**contract.schema_.columns, SOURCE_COLUMN: Column(type="string")}
+    schema = contract.schema_.model_copy(update={"columns": columns, "source": SOURCE_COLUMN})
+    return contract.model_copy(update={"schema_": schema})
+
+
+def _spool(
+    line: Line,
+    contract: Contract,
+    deliveries: list[str],
+    sources: dict[str, str],
+    failing: dict[str, np.ndarray],
+    target: Path,
+) -> tuple[Path, dict[str, np.ndarray]]:
+    """Write the valid rows of all deliveries to one file; returns it, and each delivery's row numbers in order."""
+    from assay.intake import table_schema
+
+    schema = table_schema(contract)
+    numbers: dict[str, np.ndarray] = {}
+
+    def rows() -> Iterator[pa.RecordBatch]:
+        for delivery_id in deliveries:
+            kept = []
+            for batch in delivery_batches(line, delivery_id):
+                left, left_numbers = without(batch, failing[delivery_id])
+                kept.append(left_numbers)
+                arrays = [
+                    left.column(name)
+                    if name in left.schema.names
+                    else pa.array([sources[delivery_id]] * left.num_rows, pa.string())
+                    for name in schema.names
+                ]
+                yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+            numbers[delivery_id] = np.concatenate(kept) if kept else np.empty(0, np.int64)
+
+    with pq.ParquetWriter(target, schema, compression="none") as writer:
+        for piece in rows():
+            writer.write_batch(piece)
+    return target, numbers
+
+
+def _open_cases(
+    line: Line,
+    delivery_id: str,
+    report: pa.Table,
+    numbers: np.ndarray,
+    bad: np.ndarray,
+    failing: np.ndarray,
+    why: list[str],
+) -> None:
+    """A case for rows that failed validation, one for rows that look poisoned, and one for the delivery if it is held."""
+    common = {"database": line.database, "store": line.store, "dataset": line.dataset, "delivery_id": delivery_id}
+    if len(failing):
+        open_case(
+            **common,
+            kind="validation",
+            rows=picked(line, delivery_id, failing),
+            summary=f"{len(failing)} rows fail the contract's expectations",
+            evidence={"rows": len(failing)},
+            blocking=bool(why),
+        )
+    if len(bad):
+        rows = picked(line, delivery_id, numbers[bad])
+        chosen = report.take(pa.array(bad))
+        for name in ("score", "p_value", "reasons"):
+            rows = rows.append_column(f"_{name}", chosen[name])
+        counts: dict[str, int] = {}
+        for entry in chosen["reasons"].to_pylist():
+            for reason in {str(r).split(":")[0] for r in entry}:
+                counts[reason] = counts.get(reason, 0) + 1
+        open_case(
+            **common,
+            kind="screening",
+            rows=rows,
+            summary=f"{len(bad)} of {len(numbers)} rows look poisoned",
+            evidence={"reasons": dict(sorted(counts.items(), key=lambda item: -item[1])[:20])},
+            blocking=bool(why),
+        )
+    if why:
+        open_case(
+            **common,
+            kind="delivery",
+            rows=None,
+            summary=f"held: {'; '.join(why)}"[:500],
+            evidence={"why": why},
+            blocking=True,
+        )
+
+
+def _names(finding: Finding, source: str) -> bool:
+    """Whether a failed finding of high severity is about this source."""
+    grave = finding.severity in {Severity.HIGH, Severity.CRITICAL} and finding.outcome is Outcome.FAILED
+    return grave and finding.scope is Scope.SOURCE and finding.subject == source
+
+
+def _manifest(session: Any, delivery_id: str) -> str:
+    delivery = get_delivery(session, delivery_id)
+    assert delivery is not None  # noqa: S101 - it was written in this transaction
+    return delivery.manifest_sha256
+
+
+def _reject(line: Line, delivery_id: str, error: Exception) -> None:
+    finding = Finding(
+        check="expect.readable",
+        outcome=Outcome.FAILED,
+        severity=Severity.HIGH,
+        subject=delivery_id,
+        message=str(error).splitlines()[0],
+    )
+    with line.database.write() as session:
+        add_findings(session, delivery_id, [finding])
+        advance_delivery(session, delivery_id, "rejected", verdict="reject")
+        manifest = _manifest(session, delivery_id)
+    line.record(
+        "delivery-validated",
+        [(delivery_id, manifest)],
+        {"delivery": delivery_id, "verdict": "reject"},
+        findings=[finding],
+    )

@@ -1,0 +1,91 @@
+"""Stations of the human: answers become decisions on cases, and decided deliveries may go on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from assay.db import advance_delivery, get_delivery, list_deliveries
+from assay.findings import Answer
+from assay.line.context import Line
+from assay.quarantine import CaseView, DecisionMade, decide_case, list_cases
+
+
+def decide(line: Line, deliveries: list[str], answer: dict[str, Any]) -> dict[str, Any]:
+    """Turn one answer about the held deliveries of a run into decisions on their open cases.
+
+    Args:
+        line: The open line.
+        deliveries: Deliveries of the run.
+        answer: What Airflow's human-in-the-loop operator returns: `chosen_options`, `params_input`, `responded_by_user`.
+
+    Returns:
+        `decisions`: number of cases decided.
+    """
+    choice = Answer(answer["chosen_options"][0])
+    user = answer.get("responded_by_user") or {}
+    reviewer = str(user.get("name") or user.get("id") or "timeout")
+    reason = str((answer.get("params_input") or {}).get("reason") or "no answer in time")
+    actions = {
+        Answer.ADMIT_REST: {"delivery": "release", "screening": "reject", "validation": "reject"},
+        Answer.ADMIT_ALL: {"delivery": "release", "screening": "release", "validation": "release"},
+        Answer.REJECT: {"delivery": "reject", "screening": "reject", "validation": "reject"},
+    }[choice]
+    decided = 0
+    for delivery_id in deliveries:
+        with line.database.session() as session:
+            delivery = get_delivery(session, delivery_id)
+            if delivery is None or delivery.state != "held":
+                continue
+        for case in list_cases(line.database, dataset=line.dataset, delivery_id=delivery_id, status="open"):
+            record_decision(line, case, actions[case.kind], reviewer, reason)
+            decided += 1
+    settle(line)
+    return {"decisions": decided, "choice": str(choice), "reviewer": reviewer}
+
+
+def record_decision(line: Line, case: CaseView, action: str, reviewer: str, reason: str) -> DecisionMade:
+    """Decide one case and enter the decision in the ledger."""
+    made = decide_case(
+        line.database, case.id, action, reviewer=reviewer, reason=reason, approvals=line.contract.review.approvals
+    )
+    line.record(
+        "case-decided",
+        [(case.id, case.digest)],
+        {
+            "case": case.id,
+            "decision": made.decision_id,
+            "delivery": case.delivery_id,
+            "action": action,
+            "reviewer": reviewer,
+            "reason": reason,
+            "status": made.status,
+            "rows": case.rows,
+        },
+        inputs=[(case.delivery_id, case.manifest_sha256)],
+    )
+    return made
+
+
+def settle(line: Line) -> None:
+    """Move held deliveries on whose blocking cases are all decided: to rejection, or to admission."""
+    with line.database.session() as session:
+        held = [d.id for d in list_deliveries(session, line.dataset, state="held")]
+    for delivery_id in held:
+        cases = [c for c in list_cases(line.database, dataset=line.dataset, delivery_id=delivery_id) if c.blocking]
+        if not cases or any(c.status == "open" for c in cases):
+            continue
+        refused = any(c.kind == "delivery" and c.status == "rejected" for c in cases)
+        with line.database.write() as session:
+            delivery = get_delivery(session, delivery_id)
+            assert delivery is not None  # noqa: S101 - it was listed above and is never deleted
+            manifest = delivery.manifest_sha256
+            if refused:
+                advance_delivery(session, delivery_id, "rejected", verdict="reject")
+            else:
+                advance_delivery(session, delivery_id, "held", verdict="accept")
+        line.record(
+            "delivery-decided",
+            [(delivery_id, manifest)],
+            {"delivery": delivery_id, "verdict": "reject" if refused else "accept"},
+            inputs=[(c.id, c.digest) for c in cases],
+        )

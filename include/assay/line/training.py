@@ -1,0 +1,357 @@
+"""Stations from a snapshot to a champion: train, judge, promote."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from assay.canonical import sha256_hex, utc_now
+from assay.db import ModelRow, Run, Snapshot, add_findings, champion, get_model, get_run, list_runs, put_model, put_run
+from assay.errors import Transient
+from assay.findings import Finding, Outcome, worst
+from assay.ledger import model_key, sign_statement, signing_key
+from assay.line.context import Line
+from assay.line.errors import ChallengerRefused, RunInterrupted, RunStopped
+from assay.line.snapshots import find_snapshot, manifest_of, snapshot_table
+from assay.model import (
+    Change,
+    LoadedModel,
+    find_model,
+    judge_model,
+    load_bundle,
+    make_card,
+    model_public_key,
+    refuse,
+    seal_bundle,
+    set_judged,
+)
+from assay.model import promote as promote_model
+from assay.model import rollback as rollback_model
+from assay.model.structure import read_spec
+from assay.quarantine import list_cases
+from assay.train import CurvePoint, Event, RunResult, make_request, prepare, read_curve, train_run
+
+_CURVES_KEPT = 20
+
+
+def train(line: Line, snapshot: str = "latest", *, on_event: Callable[[Event], None] | None = None) -> dict[str, Any]:
+    """One supervised run on a snapshot; a run that finished becomes a signed challenger.
+
+    Returns:
+        `run`, `model`, `backend`, `epochs` and the last `validation_loss`.
+
+    Raises:
+        NoSnapshot: There is nothing to train on.
+        RunStopped: The run was stopped by a curve check, failed, or could not be tried.
+        RunInterrupted: The run was killed from outside; run again.
+    """
+    taken = find_snapshot(line, snapshot)
+    table = snapshot_table(line, taken)
+    work = line.work_dir(f"train-{taken.id[-12:]}-{line.contract.digest[:12]}")
+    prepared = prepare(table, line.contract, work, source_column="_source")
+    request = make_request(prepared, line.contract, snapshot_id=taken.id, out_dir=work / "bundle")
+    with line.database.session() as session:
+        known = get_run(session, request.run_id)
+    if known is not None and known.status == "finished":
+        return _known(line, known)
+    result = train_run(request, contract=line.contract, accepted_curves=accepted_curves(line), on_event=on_event)
+    if result.transient:
+        raise RunInterrupted(
+            f"the run was interrupted: {result.reason}", state="no bundle was written", next_step="run the station again"
+        )
+    facts = {
+        "run": result.run_id,
+        "snapshot": taken.id,
+        "status": result.status,
+        "reason": result.reason,
+        "backend": result.backend,
+        "backend_reason": result.backend_reason,
+        "device": result.device,
+        "versions": result.versions or {},
+        "epochs": len(result.curve),
+        "seed": request.seed,
+        "curve_outcome": str(result.curve_outcome),
+    }
+    run_row = Run(
+        id=result.run_id,
+        dataset=line.dataset,
+        snapshot_id=taken.id,
+        contract_sha256=line.contract.digest,
+        backend=result.backend,
+        status=result.status,
+        curve_outcome=str(result.curve_outcome),
+        final_validation_loss=result.final_validation_loss,
+        bundle_uri=None,
+        finished_at=utc_now(),
+        detail=facts,
+    )
+    if result.status != "finished" or result.bundle_dir is None:
+        line.record(
+            "run-finished",
+            [(result.run_id, request.data_sha256)],
+            facts,
+            inputs=[(taken.id, taken.merkle_root)],
+            findings=result.findings,
+        )
+        _register(line, run_row, result.findings, None)
+        raise RunStopped(
+            f"the run {result.status.replace('_', ' ')}: {result.reason}",
+            state="no model was made; the champion is unchanged",
+            next_step="look at the curve checks of the run, and at what changed in data or contract",
+        )
+    model = _seal(line, taken, result, request.data_sha256, facts, run_row)
+    shutil.rmtree(work, ignore_errors=True)
+    return {
+        "run": result.run_id,
+        "model": model.id,
+        "backend": result.backend,
+        "epochs": len(result.curve),
+        "validation_loss": result.final_validation_loss,
+    }
+
+
+def train_table(line: Line, table: pa.Table) -> LoadedModel:
+    """Train on a table outside the line, to compare with: nothing is registered, signed for use or promoted.
+
+    Raises:
+        RunStopped: The run did not finish.
+    """
+    work = line.work_dir("unregistered")
+    try:
+        prepared = prepare(table, line.contract, work)
+        request = make_request(prepared, line.contract, snapshot_id="unregistered", out_dir=work / "bundle")
+        result = train_run(request, contract=line.contract)
+        if result.bundle_dir is None:
+            raise RunStopped(f"the run {result.status}: {result.reason}")
+        model_key(line.settings)
+        sealed, _ = seal_bundle(
+            result.bundle_dir, work / "sealed", card="", statement="{}", private_key=_private(line)
+        )
+        return load_bundle(sealed, model_public_key(line.settings))
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def judge(line: Line, model_id: str) -> dict[str, Any]:
+    """Ask every gate about a challenger.
+
+    Returns:
+        `model`, `accuracy` where it has one, and a `summary` for the reviewer.
+
+    Raises:
+        ChallengerRefused: A gate did not pass.
+        BundleRefused: The bundle's signature or structure does not stand.
+    """
+    with line.database.session() as session:
+        row = find_model(session, line.dataset, model_id)
+        run = get_run(session, row.run_id)
+        best = champion(session, line.dataset)
+    before = load_model(line, best) if best is not None and best.id != row.id else None
+    judgement = judge_model(
+        load_model(line, row),
+        line.contract,
+        champion=before,
+        trusted=trusted_table(line),
+        curve=Outcome(run.curve_outcome) if run and run.curve_outcome else Outcome.NOT_CHECKED,
+        ledger=worst(f.outcome for f in line.ledger.verify()),
+        open_cases=blocking_cases(line, row.snapshot_id),
+    )
+    line.record(
+        "gates-judged",
+        [(row.id, _digest_of(row))],
+        {
+            "model": row.id,
+            "passed": judgement.passed,
+            "metrics": judgement.metrics,
+            "gates_off": list(judgement.off),
+            "champion": best.id if best else None,
+        },
+        inputs=[row.run_id, row.snapshot_id] + ([best.id] if best else []),
+        findings=judgement.findings,
+    )
+    with line.database.write() as session:
+        add_findings(session, row.id, judgement.findings)
+    set_judged(line.database, row.id, passed=judgement.passed, metrics=judgement.metrics)
+    said = [f"{f.check}: {f.outcome} ({f.message})" for f in judgement.findings]
+    if not judgement.passed:
+        closed = [s for s, f in zip(said, judgement.findings, strict=True) if f.outcome is not Outcome.PASSED]
+        raise ChallengerRefused(
+            f"the challenger {row.id} is refused: {'; '.join(closed)}",
+            state="the champion is unchanged; the challenger's bundle is kept",
+        )
+    return {"model": row.id, "accuracy": judgement.metrics.get("accuracy"), "summary": "\n".join(f"- {s}" for s in said)[:600]}
+
+
+def promote(line: Line, model_id: str, answer: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Make a challenger that passed its gates the champion.
+
+    Args:
+        line: The open line.
+        model_id: The challenger.
+        answer: What the human-in-the-loop operator returned, where the contract asks for a human.
+
+    Raises:
+        ChallengerRefused: The human refused it.
+    """
+    by, reason = "gates", "all gates passed"
+    if line.contract.review.promotion == "manual":
+        user = (answer or {}).get("responded_by_user") or {}
+        by = str(user.get("name") or user.get("id") or "timeout")
+        reason = str(((answer or {}).get("params_input") or {}).get("reason") or "no answer in time")
+        if (answer or {}).get("chosen_options") != ["Promote"]:
+            refuse(line.database, model_id)
+            raise ChallengerRefused(f"{by} refused the challenger {model_id}: {reason}", state="the champion is unchanged")
+    return record_change(line, promote_model(line.database, line.dataset, model_id, by=by, reason=reason), by, reason)
+
+
+def roll_back(line: Line, to: str | None, by: str, reason: str) -> dict[str, Any]:
+    """Bring an earlier champion back, if its bundle still stands."""
+    change = rollback_model(line.database, line.dataset, to=to, by=by, reason=reason)
+    return record_change(line, change, by, reason)
+
+
+def record_change(line: Line, change: Change, by: str, reason: str) -> dict[str, Any]:
+    """Enter a change of champion in the ledger."""
+    with line.database.session() as session:
+        row = find_model(session, line.dataset, change.model_id)
+    line.record(
+        "model-promoted" if change.action == "promote" else "model-rolled-back",
+        [(row.id, _digest_of(row))],
+        {"model": row.id, "promotion": change.promotion_id, "by": by, "reason": reason, "previous": change.previous_id},
+        inputs=[change.previous_id] if change.previous_id else [],
+    )
+    return {"model": row.id, "previous": change.previous_id, "action": change.action}
+
+
+def load_model(line: Line, row: ModelRow) -> LoadedModel:
+    """Load a registered model after its signature, structure and identity have passed.
+
+    Raises:
+        BundleRefused: A check did not pass.
+    """
+    model = load_bundle(Path(row.bundle_uri), model_public_key(line.settings))
+    if model.id != row.id:
+        from assay.model import BundleRefused
+
+        raise BundleRefused(
+            f"{row.bundle_uri} holds another model than the registry says",
+            expected=row.id,
+            found=model.id,
+            next_step="restore the bundle, or roll back",
+        )
+    return model
+
+
+def trusted_table(line: Line) -> pa.Table | None:
+    """The contract's trusted rows; None when it names none.
+
+    Raises:
+        ReadError: The file is not as the contract says.
+    """
+    if line.contract.trusted is None:
+        return None
+    from assay.intake import read_batches, table_schema
+
+    path = Path(line.resolve(line.contract.trusted.uri).removeprefix("file://"))
+    if line.contract.trusted.sha256 and sha256_hex(path.read_bytes()) != line.contract.trusted.sha256:
+        raise ChallengerRefused(
+            f"{path} is not the trusted set that the contract names",
+            expected=line.contract.trusted.sha256,
+            found=sha256_hex(path.read_bytes()),
+        )
+    return pa.Table.from_batches(read_batches(path, line.contract), table_schema(line.contract))
+
+
+def accepted_curves(line: Line) -> list[list[CurvePoint]]:
+    """Curves of the data set's newest runs whose model was champion once."""
+    with line.database.session() as session:
+        from assay.db import list_promotions
+
+        chosen = [get_model(session, p.model_id) for p in list_promotions(session, line.dataset)]
+    folders = dict.fromkeys(row.bundle_uri for row in chosen if row is not None)
+    return [read_curve(Path(folder) / "curve.parquet") for folder in list(folders)[-_CURVES_KEPT:]]
+
+
+def blocking_cases(line: Line, snapshot_id: str) -> int:
+    """Undecided cases about held deliveries that the snapshot, or one before it, admitted rows of."""
+    admitted = {part["delivery"] for part in manifest_of(line, find_snapshot(line, snapshot_id))["parts"]}
+    cases = list_cases(line.database, dataset=line.dataset, status="open")
+    return sum(case.blocking and case.delivery_id in admitted for case in cases)
+
+
+def _seal(
+    line: Line, taken: Snapshot, result: RunResult, data_sha256: str, facts: dict[str, Any], run_row: Run
+) -> ModelRow:
+    """Sign the bundle, enter the run in the ledger, register both."""
+    assert result.bundle_dir is not None  # noqa: S101 - a finished run has one
+    spec = read_spec(result.bundle_dir / "spec.json")
+    card = make_card(
+        spec, line.contract, snapshot=taken.id, version=taken.version, root=taken.merkle_root, curve=list(result.findings)
+    )
+    files = {path.name: sha256_hex(path.read_bytes()) for path in sorted(result.bundle_dir.iterdir())}
+    statement = line.statement(
+        "run-finished",
+        [(result.run_id, data_sha256), *files.items()],
+        facts,
+        inputs=[(taken.id, taken.merkle_root)],
+        findings=result.findings,
+    )
+    line.ledger.append(statement)
+    model_key(line.settings)
+    bundle, digest = seal_bundle(
+        result.bundle_dir,
+        line.settings.home / "models" / line.dataset,
+        card=card,
+        statement=sign_statement(statement, signing_key(line.settings)),
+        private_key=_private(line),
+    )
+    model = load_bundle(bundle, model_public_key(line.settings))
+    run_row.bundle_uri = str(bundle)
+    row = ModelRow(
+        id=model.id,
+        dataset=line.dataset,
+        run_id=result.run_id,
+        snapshot_id=taken.id,
+        state="challenger",
+        bundle_uri=str(bundle),
+        metrics={"digest": digest, "training_rows": taken.rows, **{k: v for k, v in spec.metrics.items() if v is not None}},
+        made_at=utc_now(),
+    )
+    _register(line, run_row, result.findings, row)
+    return row
+
+
+def _register(line: Line, run: Run, findings: tuple[Finding, ...], model: ModelRow | None) -> None:
+    with line.database.write() as session:
+        put_run(session, run)
+        add_findings(session, run.id, findings)
+        if model is not None:
+            put_model(session, model)
+
+
+def _known(line: Line, run: Run) -> dict[str, Any]:
+    """What `train` returns for a run that is registered already."""
+    with line.database.session() as session:
+        from assay.db import list_models
+
+        model = next(m for m in list_models(session, line.dataset) if m.run_id == run.id)
+    return {
+        "run": run.id,
+        "model": model.id,
+        "backend": run.backend,
+        "epochs": run.detail["epochs"],
+        "validation_loss": run.final_validation_loss,
+    }
+
+
+def _private(line: Line) -> Path:
+    return line.settings.model_key_file or line.settings.keys_dir / "model.pem"
+
+
+def _digest_of(row: ModelRow) -> str:
+    return str(row.metrics["digest"])

@@ -1,0 +1,252 @@
+"""Puts the signals together: sample, fit, score in batches, fuse, cut, explain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from assay.contract.models import Contract
+from assay.findings import Finding, Outcome
+from assay.screen import verdicts
+from assay.screen.calibration import Calibrator, combine
+from assay.screen.context import MIN_REFERENCE, Context
+from assay.screen.encoding import F64, Block, Encoder, join
+from assay.screen.errors import NotApplicable
+from assay.screen.report import ScreenReport
+from assay.screen.rows import Rows, as_rows
+from assay.screen.sampling import Sample, draw
+from assay.screen.signals.duplicates import Duplicates
+from assay.screen.signals.history import History
+from assay.screen.signals.labels import Labels
+from assay.screen.signals.outliers import Outliers
+from assay.screen.signals.ranges import Ranges
+from assay.screen.signals.sources import Sources
+from assay.screen.signals.spikes import Spikes
+
+if TYPE_CHECKING:
+    from assay.screen.rows import Tabular
+
+# How much of the false-alarm budget each soft signal may use.
+_WEIGHTS = {"labels": 0.70, "ranges": 0.20, "outliers": 0.10}
+
+
+def screen(
+    batch: Tabular,
+    contract: Contract,
+    *,
+    trusted: Tabular | None = None,
+    previous: Tabular | None = None,
+    seed: int = 0,
+) -> ScreenReport:
+    """Screen a batch for poisoned rows.
+
+    Detectors are fitted on at most `contract.screen.fit_rows` rows, chosen by content, and score the batch
+    `contract.screen.batch_rows` rows at a time. The same rows, contract and seed give the same report, and a row's
+    verdict does not depend on its place in the batch.
+
+    Args:
+        batch: The rows to judge: a pyarrow Table or RecordBatchReader, a pandas DataFrame, or the path of a Parquet
+            or CSV file.
+        contract: Names key, source, label and feature columns, the false-discovery rate and the bounds.
+        trusted: A small hand-checked set with the same columns. Scores are calibrated on it; without it the batch
+            is compared with itself, which is a weaker claim, and the findings say so.
+        previous: The accepted snapshot, compared by key.
+        seed: Seeds sampling and models.
+
+    Raises:
+        ScreenError: Columns are missing, or a table cannot be read.
+        ScreenUsageError: One of the tables is of no supported kind.
+    """
+    return _Screening(contract, seed).run(batch, trusted, previous)
+
+
+class _Screening:
+    """One call of `screen`."""
+
+    def __init__(self, contract: Contract, seed: int) -> None:
+        self.contract = contract
+        self.seed = seed
+        self.encoder = Encoder(contract)
+        self.findings: list[Finding] = []
+        self.soft: list[Any] = []
+        self.groups: list[Any] = []
+        self.sources: Sources | None = None
+        self.history: History | None = None
+
+    def run(self, batch: Tabular, trusted: Tabular | None, previous: Tabular | None) -> ScreenReport:
+        rows = as_rows(batch, self.contract, "batch")
+        sample = self._draw(rows, self.contract.screen.fit_rows)
+        hold = self.contract.screen.hold_delivery_above
+        if sample.rows == 0:
+            self._not_checked("batch", "the batch has no rows")
+            return ScreenReport(verdicts.empty(), self.findings, "batch", 0, hold)
+        sound = None
+        if trusted is not None:
+            sound = self._draw(as_rows(trusted, self.contract, "trusted set"), self.contract.screen.fit_rows)
+        past = as_rows(previous, self.contract, "accepted snapshot") if previous is not None else None
+        accepted = self._compare(past, rows, sample)
+        self.encoder.fit([t.table for t in (sample, sound, accepted) if t is not None])
+        context = self._context(sample, sound, accepted)
+        self._fit(context)
+        tier = "batch" + "".join(
+            name
+            for name, there in (
+                ("+trusted", sound is not None and sound.rows >= MIN_REFERENCE),
+                ("+sources", self.sources is not None),
+                ("+previous", self.history is not None),
+            )
+            if there
+        )
+        scored = verdicts.judge(self, context, self._blocks(rows, sample.hashes))
+        table = verdicts.table(self, context, scored, rows)
+        for signal in (*self.soft, *self.groups):
+            self.findings += signal.findings()
+        if self.sources is not None:
+            self.findings += self.sources.findings()
+        self.findings += verdicts.batch_findings(self, context, scored)
+        quarantined = int(scored.quarantine.sum())
+        return ScreenReport(table, self.findings, tier, quarantined, hold)
+
+    def _draw(self, rows: Rows, size: int) -> Sample:
+        return draw(rows, self.encoder, size, self.seed, self.contract.screen.batch_rows)
+
+    def _not_checked(self, name: str, reason: str) -> None:
+        self.findings.append(
+            Finding(check=f"screen.{name}", outcome=Outcome.NOT_CHECKED, message=f"not checked: {reason}")
+        )
+
+    def _compare(self, past: Rows | None, rows: Rows, sample: Sample) -> Sample | None:
+        if past is None:
+            self._not_checked("history", "no accepted snapshot was given")
+            return None
+        if not self.contract.schema_.key:
+            self._not_checked("history", "the contract names no key to compare rows by")
+            return self._draw(past, self.contract.screen.fit_rows)
+        batch_rows = self.contract.screen.batch_rows
+        self.history = History(self.encoder, past, sample.hashes["key"], sample.hashes["admitted"], batch_rows)
+        self.history.compare(rows, sample.hashes["key"])
+        self.groups.append(self.history)
+        return self._draw(past, self.contract.screen.fit_rows)
+
+    def _context(self, sample: Sample, sound: Sample | None, accepted: Sample | None) -> Context:
+        encode = self.encoder.encode
+        blocks, reference, tested = [], [], []
+
+        def add(block: Block, clean: NDArray[np.bool_] | bool, judged: bool) -> None:
+            blocks.append(block)
+            reference.append(np.broadcast_to(clean, len(block)))
+            tested.append(np.full(len(block), judged))
+
+        mine = encode(_whole(sample.table))
+        if self.history is not None:
+            mine.known = self.history.known[sample.position.astype(np.int64)]
+        add(mine, mine.known, True)
+        if sound is not None and sound.rows:
+            add(encode(_whole(sound.table)), True, False)
+        if accepted is not None and accepted.rows:
+            old = encode(_whole(accepted.table))
+            if self.history is not None:
+                # Rows that the batch brings again stand in the pool already; changed ones vouch for nothing.
+                old = old.take(~np.isin(old.key, sample.hashes["key"]))
+            add(old, True, False)
+        pool = join(blocks)
+        order = np.lexsort((pool.features, pool.content))
+        is_reference, is_tested = np.concatenate(reference)[order], np.concatenate(tested)[order]
+        values, counts = np.unique(sample.hashes["features"], return_counts=True)
+        return Context(
+            encoder=self.encoder,
+            pool=pool.take(order),
+            reference=is_reference,
+            tested=is_tested,
+            rows=sample.rows,
+            rate=self.contract.screen.false_discovery_rate,
+            seed=self.seed,
+            copies=(values[counts > 1], counts[counts > 1]),
+            has_label=self.contract.schema_.label is not None,
+            has_source=self.contract.schema_.source is not None,
+        )
+
+    def _fit(self, context: Context) -> None:
+        if not context.referenced:
+            self._not_checked(
+                "trusted",
+                f"fewer than {MIN_REFERENCE} reference rows: scores are calibrated on the batch itself, "
+                "so that poison which is common in it can look normal",
+            )
+        labels = Labels()
+        for signal in (labels, Ranges(), Outliers()):
+            if self._try(signal, context):
+                self.soft.append(signal)
+        if labels in self.soft:
+            sources = Sources()
+            try:
+                sources.fit(context, labels)
+                self.sources = sources
+            except NotApplicable as missing:
+                self._not_checked("sources", str(missing))
+        else:
+            self._not_checked("sources", "labels could not be checked")
+        for group in (Spikes(), Duplicates()):
+            if self._try(group, context):
+                self.groups.append(group)
+
+    def _try(self, signal: Any, context: Context) -> bool:
+        try:
+            signal.fit(context)
+        except NotApplicable as missing:
+            self._not_checked(signal.name, str(missing))
+            return False
+        return True
+
+    def _blocks(self, rows: Rows, hashes: dict[str, NDArray[np.uint64]]) -> Iterator[Block]:
+        start = 0
+        columns = list(self.contract.schema_.columns)
+        for batch in rows.batches(self.contract.screen.batch_rows):
+            end = start + batch.num_rows
+            mine = {name: values[start:end] for name, values in hashes.items()}
+            block = self.encoder.encode(batch.select(columns), start, {**mine, "content": mine["features"]})
+            if self.history is not None:
+                block.known = self.history.known[start:end]
+            yield block
+            start = end
+
+    def selected(self, rows: Rows, chosen: NDArray[np.int64]) -> Iterator[Block]:
+        """The chosen rows, encoded again."""
+        start = 0
+        columns = list(self.contract.schema_.columns)
+        for batch in rows.batches(self.contract.screen.batch_rows):
+            low, high = np.searchsorted(chosen, [start, start + batch.num_rows])
+            if high > low:
+                block = self.encoder.encode(batch.select(columns).take(pa.array(chosen[low:high] - start)))
+                block.row = chosen[low:high]
+                yield block
+            start += batch.num_rows
+
+    def soft_scores(self, block: Block, context: Context) -> tuple[F64, F64]:
+        """(n, signals) soft p-values, and their combination before its own calibration."""
+        columns, weights = [], []
+        for signal in self.soft:
+            p = signal.score(block)
+            if signal.name == "labels" and self.sources is not None:
+                p = np.clip(p / self.sources.weights(block), 0, 1)
+            columns.append(p)
+            weights.append(_WEIGHTS[signal.name])
+        if not columns:
+            return np.ones((len(block), 0)), np.ones(len(block))
+        every = np.column_stack(columns)
+        return every, combine(every, np.array(weights))
+
+    def fusion(self, context: Context) -> Calibrator:
+        """The calibration of the combined p-value, on the cross-fitted scores of the null rows."""
+        null = context.pool.take(context.null)
+        _, fused = self.soft_scores(null, context)
+        return Calibrator(-np.log(fused), floor=1e-12)
+
+
+def _whole(table: pa.Table) -> pa.RecordBatch:
+    batches = table.combine_chunks().to_batches()
+    return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)

@@ -1,0 +1,77 @@
+"""Features as linear models and distances like them: normal scores, one-hot categories, missing flags."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from assay.screen.encoding import F64, Block, Encoder
+
+_KNOTS = 257
+_TOP_LEVELS = 12
+_MAX_WIDTH = 2000
+
+
+class Features:
+    """A dense float32 view of blocks, learnt from a sample.
+
+    Numbers become normal scores of their rank in the sample (van der Waerden), so that neither units nor heavy tails
+    matter; a categorical column becomes one column per frequent level; a column that has missing values gets a flag.
+    """
+
+    def __init__(self, encoder: Encoder, sample: Block) -> None:
+        self._knots: dict[int, tuple[F64, F64]] = {}
+        self._levels: dict[int, F64] = {}
+        self._flags: list[int] = []
+        self.origin: list[int] = []
+        for j in range(sample.x.shape[1]):
+            values = sample.x[:, j]
+            if encoder.categorical[j]:
+                levels, counts = np.unique(values, return_counts=True)
+                order = np.lexsort((levels, -counts))[:_TOP_LEVELS]
+                self._levels[j] = levels[order]
+                self.origin += [j] * len(order)
+            else:
+                finite = values[np.isfinite(values)]
+                if len(finite) == 0:
+                    continue
+                self._knots[j] = _normal_scores(finite)
+                self.origin.append(j)
+                if len(finite) < len(values):
+                    self._flags.append(j)
+            if len(self.origin) > _MAX_WIDTH:
+                break
+        self.origin += self._flags
+
+    def transform(self, block: Block) -> NDArray[np.float32]:
+        """(n, width) float32; missing numbers stand at 0, the median."""
+        n = len(block)
+        out = np.zeros((n, len(self.origin)), dtype=np.float32)
+        at = 0
+        for j in range(block.x.shape[1]):
+            values = block.x[:, j]
+            if j in self._knots:
+                xs, ys = self._knots[j]
+                out[:, at] = np.nan_to_num(np.interp(values, xs, ys))
+                at += 1
+            elif j in self._levels:
+                for level in self._levels[j]:
+                    out[:, at] = values == level
+                    at += 1
+        for j in self._flags:
+            out[:, at] = ~np.isfinite(block.x[:, j])
+            at += 1
+        return out
+
+
+def _normal_scores(values: F64) -> tuple[F64, F64]:
+    """Knots of the map from a value to the normal score of its mid-rank."""
+    values = np.sort(values)
+    n = len(values)
+    distinct, first, counts = np.unique(values, return_index=True, return_counts=True)
+    if len(distinct) > _KNOTS:
+        keep = np.unique(np.linspace(0, len(distinct) - 1, _KNOTS).astype(np.int64))
+        distinct, first, counts = distinct[keep], first[keep], counts[keep]
+    middle = first + counts / 2
+    return distinct, ndtri((middle + 0.25) / (n + 0.5))

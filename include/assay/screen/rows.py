@@ -1,0 +1,151 @@
+"""Tables in whatever form they come, read in bounded pieces and as often as needed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Union
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from assay.contract.models import Contract
+from assay.screen.errors import ScreenError, ScreenUsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    Tabular = Union[pa.Table, pa.RecordBatch, pa.RecordBatchReader, pd.DataFrame, str, Path, "Rows"]
+
+_ARROW_TYPES = {
+    "integer": pa.int64(),
+    "number": pa.float64(),
+    "string": pa.string(),
+    "boolean": pa.bool_(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us"),
+}
+
+
+class Rows:
+    """A table that can be read again and again, a record batch at a time.
+
+    Args:
+        opener: Called for each pass with the number of rows wanted per batch; yields the batches in row order.
+        name: What messages call the table.
+    """
+
+    def __init__(self, opener: Callable[[int], Iterable[pa.RecordBatch]], name: str) -> None:
+        self._opener = opener
+        self.name = name
+
+    def batches(self, batch_rows: int) -> Iterator[pa.RecordBatch]:
+        """The rows in order, in batches of at most `batch_rows` rows; empty batches are left out.
+
+        Raises:
+            ScreenError: The table cannot be read.
+        """
+        try:
+            for batch in self._opener(batch_rows):
+                for start in range(0, batch.num_rows, batch_rows):
+                    yield batch.slice(start, batch_rows)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+            raise ScreenError(
+                f"{self.name} cannot be read: {error}",
+                expected="a whole Parquet or CSV table with the contract's columns",
+                next_step="check the file; fetch it again if it was cut short",
+            ) from error
+
+
+def as_rows(table: Tabular, contract: Contract, name: str) -> Rows:
+    """Make any supported form of table re-readable.
+
+    A `pa.RecordBatchReader` can be read only once, so it is first written to a temporary Arrow file that goes away
+    with the returned object.
+
+    Raises:
+        ScreenUsageError: The object is no table.
+        ScreenError: The path is missing or is neither Parquet nor CSV.
+    """
+    if isinstance(table, Rows):
+        return table
+    if isinstance(table, pa.RecordBatch):
+        table = pa.Table.from_batches([table])
+    if isinstance(table, pa.Table):
+        whole = table
+        return Rows(lambda size: whole.to_batches(max_chunksize=size), name)
+    if isinstance(table, pa.RecordBatchReader):
+        return _spooled(table, name)
+    if isinstance(table, str | Path):
+        return _file(Path(str(table).removeprefix("file://")), contract, name)
+    if type(table).__module__.split(".")[0] == "pandas":
+        try:
+            frame = pa.Table.from_pandas(table, preserve_index=False)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            frame = _mixed_frame(table)
+        return Rows(lambda size: frame.to_batches(max_chunksize=size), name)
+    raise ScreenUsageError(
+        f"the {name} is no table",
+        expected="a pyarrow Table or RecordBatchReader, a pandas DataFrame, or the path of a Parquet or CSV file",
+        found=type(table).__name__,
+    )
+
+
+def _mixed_frame(frame: Any) -> pa.Table:
+    """A data frame with columns of mixed Python types: such columns become text, which is then read by the contract."""
+    columns = {}
+    for column in frame.columns:
+        values = frame[column]
+        try:
+            columns[str(column)] = pa.Array.from_pandas(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            gone = values.isna()
+            text = [None if missing else str(value) for value, missing in zip(values, gone, strict=True)]
+            columns[str(column)] = pa.array(text, pa.string())
+    return pa.table(columns)
+
+
+def _spooled(reader: pa.RecordBatchReader, name: str) -> Rows:
+    """Write a one-pass stream to a temporary file and read it memory-mapped."""
+    folder = tempfile.TemporaryDirectory(prefix="assay-screen-")
+    path = Path(folder.name) / "batch.arrow"
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, reader.schema) as writer:
+        for batch in reader:
+            writer.write_batch(batch)
+
+    def batches(_size: int) -> Iterator[pa.RecordBatch]:
+        with pa.memory_map(str(path)) as source:
+            file = pa.ipc.open_file(source)
+            for index in range(file.num_record_batches):
+                yield file.get_batch(index)
+
+    rows = Rows(batches, name)
+    rows.folder = folder  # type: ignore[attr-defined] # keeps the file for as long as the rows are in use
+    return rows
+
+
+def _file(path: Path, contract: Contract, name: str) -> Rows:
+    if not path.is_file():
+        raise ScreenError(f"no {name} at {path}", expected="a Parquet or CSV file", next_step="check the path")
+    with path.open("rb") as file:
+        magic = file.read(4)
+    wanted = list(contract.schema_.columns)
+    if magic == b"PAR1":
+
+        def parquet(size: int) -> Iterator[pa.RecordBatch]:
+            with pq.ParquetFile(path) as source:
+                there = [column for column in source.schema_arrow.names if column in wanted]
+                yield from source.iter_batches(batch_size=size, columns=there)
+
+        return Rows(parquet, name)
+
+    types = {column: _ARROW_TYPES[spec.type] for column, spec in contract.schema_.columns.items()}
+
+    def csv(_size: int) -> Iterator[pa.RecordBatch]:
+        convert = pacsv.ConvertOptions(column_types=types, strings_can_be_null=True)
+        with pacsv.open_csv(path, convert_options=convert) as source:
+            yield from source
+
+    return Rows(csv, name)

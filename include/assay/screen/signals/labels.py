@@ -1,0 +1,204 @@
+"""Label disagreement: how surprising a row's label is to models that never saw the row.
+
+Two views, both cross-fitted. The *crowd* view is trained on batch and reference rows together (confident learning,
+Northcutt, Jiang and Chuang, 2021): it knows the data best, and finds labels flipped here and there. The *reference*
+view is trained on reference rows alone: poison that comes in numbers cannot teach it that a trigger explains the label.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.findings import Finding, Outcome
+from assay.screen.calibration import Calibrator, combine
+from assay.screen.context import FOLDS, Context
+from assay.screen.encoding import F64, I64, Block
+from assay.screen.errors import NotApplicable
+from assay.screen.features import Features
+
+_FLOOR = 1e-4
+_REFERENCE_FIT = 60
+
+
+class LabelModels:
+    """Class probabilities of rows, each from models fitted without the row's fold."""
+
+    def __init__(self, context: Context) -> None:
+        from threadpoolctl import threadpool_limits
+
+        self.encoder = context.encoder
+        self.classes = len(context.encoder.classes)
+        self._features = Features(context.encoder, context.pool)
+        self._seed = context.seed % 2**32
+        pool = context.pool
+        labelled = pool.y >= 0
+        dense = self._features.transform(pool)
+        folds = pool.fold(FOLDS)
+        # Few rows are faster on one thread than the threads are to start.
+        with threadpool_limits(limits=1 if len(pool) < 8000 else None):
+            self._crowd = [
+                self._fit(pool, dense, labelled & (folds != k), context.fresh, large=True) for k in range(FOLDS)
+            ]
+            self._reference: list[_Model | None] = [None] * FOLDS
+            usable = labelled & context.reference
+            if usable.sum() >= _REFERENCE_FIT:
+                self._reference = [
+                    self._fit(pool, dense, usable & (folds != k), context.fresh, large=False) for k in range(FOLDS)
+                ]
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether there were enough reference rows to train on them alone."""
+        return all(model is not None for model in self._reference)
+
+    def _fit(
+        self, pool: Block, dense: NDArray[np.float32], rows: NDArray[np.bool_], fresh: NDArray[np.bool_], large: bool
+    ) -> _Model | None:
+        if rows.sum() < 10 or len(np.unique(pool.y[rows])) < 2:
+            return None
+        return _Model(pool.x[rows], dense[rows], pool.y[rows], self.classes, self._seed, large)
+
+    def probabilities(self, block: Block) -> tuple[F64, F64 | None]:
+        """(n, classes) of the crowd view and, if there is one, of the reference view."""
+        return self._apply(self._crowd, block), self._apply(self._reference, block) if self.has_reference else None
+
+    def reference_probabilities(self, block: Block) -> F64:
+        """(n, classes) of the reference view, else of the crowd view."""
+        return self._apply(self._reference if self.has_reference else self._crowd, block)
+
+    def _apply(self, models: list[_Model | None], block: Block) -> F64:
+        out = np.full((len(block), self.classes), 1.0 / max(self.classes, 1))
+        if not len(block):
+            return out
+        dense = self._features.transform(block)
+        folds = block.fold(FOLDS)
+        for k, model in enumerate(models):
+            rows = np.flatnonzero(folds == k)
+            if model is not None and len(rows):
+                out[rows] = model.predict(block.x[rows], dense[rows])
+        return out
+
+
+class _Model:
+    """Boosted trees and a linear model, averaged in log space."""
+
+    def __init__(self, x: F64, dense: NDArray[np.float32], y: I64, classes: int, seed: int, large: bool) -> None:
+        from sklearn.ensemble import HistGradientBoostingClassifier
+        from sklearn.linear_model import LogisticRegression
+
+        self.classes = classes
+        iterations = (60 if classes <= 3 else 30) if large else 30
+        leaf = 20 if len(y) > 1000 else 10
+        members: list[Any] = [
+            HistGradientBoostingClassifier(
+                max_iter=iterations,
+                learning_rate=0.1,
+                max_leaf_nodes=15,
+                min_samples_leaf=leaf,
+                l2_regularization=1.0,
+                early_stopping=False,
+                random_state=seed,
+            ).fit(x.astype(np.float32), y)
+        ]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a linear model that has not quite converged still ranks rows
+            members.append(LogisticRegression(C=0.3 if large else 0.1, max_iter=200).fit(dense, y))
+        self._members = members
+
+    def predict(self, x: F64, dense: NDArray[np.float32]) -> F64:
+        """(n, classes), rows summing to 1."""
+        total = np.zeros((len(x), self.classes))
+        for member, data in zip(self._members, (x.astype(np.float32), dense), strict=True):
+            found = np.full((len(x), self.classes), _FLOOR)
+            found[:, member.classes_] = np.maximum(member.predict_proba(data), _FLOOR)
+            total += np.log(found)
+        total = np.exp(total / len(self._members))
+        return np.asarray(total / total.sum(axis=1, keepdims=True))
+
+
+def surprise(probabilities: F64, y: I64) -> F64:
+    """Log odds of the likeliest other class over the row's own: high where the label is contradicted; NaN without one."""
+    n = len(y)
+    out = np.full(n, np.nan)
+    rows = np.flatnonzero(y >= 0)
+    logs = np.log(np.maximum(probabilities[rows], 1e-9))
+    own = logs[np.arange(len(rows)), y[rows]]
+    logs[np.arange(len(rows)), y[rows]] = -np.inf
+    out[rows] = logs.max(axis=1) - own
+    return out
+
+
+class Labels:
+    """Fused p-value of the crowd view and the reference view."""
+
+    name = "labels"
+    technique = "AML.T0020"
+    decisive = False
+
+    def fit(self, context: Context) -> None:
+        """Fit the models and calibrate both views.
+
+        Raises:
+            NotApplicable: No label, one class only, or too few rows.
+        """
+        if not context.has_label:
+            raise NotApplicable("the contract names no label")
+        seen = np.unique(context.pool.y[context.pool.y >= 0])
+        if len(seen) < 2:
+            raise NotApplicable("fewer than two classes occur")
+        if len(context.pool) < 50:
+            raise NotApplicable(f"{len(context.pool)} rows are too few to cross-validate a model (50 needed)")
+        self._models = LabelModels(context)
+        context.models = self._models
+        self._context = context
+        null = context.pool.take(context.null)
+        crowd, reference = self._surprises(null)
+        self._crowd = Calibrator(crowd)
+        self._reference = Calibrator(reference) if reference is not None else None
+
+    def _surprises(self, block: Block) -> tuple[F64, F64 | None]:
+        crowd, reference = self._models.probabilities(block)
+        both = surprise(crowd, block.y)
+        if reference is None:
+            return both, None
+        alone = surprise(reference, block.y)
+        return both + 0.3 * alone, alone
+
+    def score(self, block: Block) -> F64:
+        """P-values; 1 for a row without a known label."""
+        crowd, reference = self._surprises(block)
+        p = self._crowd.p_values(crowd)
+        if self._reference is None or reference is None:
+            return p
+        return combine(np.column_stack([p, self._reference.p_values(reference)]), np.array([0.8, 0.2]))
+
+    def explain(self, block: Block) -> list[str]:
+        """Own and expected class with their probabilities."""
+        crowd, reference = self._models.probabilities(block)
+        views = crowd if reference is None else (crowd + reference) / 2
+        names = self._context.encoder
+        out = []
+        for p, y in zip(views, block.y, strict=True):
+            best = int(np.argmax(p))
+            own = p[y] if y >= 0 else 0.0
+            out.append(
+                f"label {names.class_name(int(y))!r} is unlikely for these features: models that never saw the row "
+                f"give it {own:.3f} and {names.class_name(best)!r} {p[best]:.3f} (against {self._context.against})"
+            )
+        return out
+
+    def findings(self) -> list[Finding]:
+        """What the row scores rest on."""
+        seen = "crowd and reference models" if self._reference else "crowd model only: no model of reference rows"
+        return [
+            Finding(
+                check="screen.labels",
+                outcome=Outcome.PASSED,
+                message=f"labels compared with cross-fitted models ({seen}), calibrated on {self._context.against}",
+                evidence={"folds": FOLDS, "calibration_rows": self._crowd.size},
+            )
+        ]

@@ -1,0 +1,159 @@
+"""Rows that lie apart: PyOD detectors, over all rows and within each class.
+
+No unsupervised detector is best everywhere (Han et al., ADBench, 2022), so several vote: each score becomes the
+negative log of its tail share in the detector's own training scores, and the votes are averaged. Features alone say
+nothing of a flipped label; within the class of its label a flipped row often does lie apart.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.findings import Finding, Outcome
+from assay.screen.calibration import Calibrator
+from assay.screen.context import Context
+from assay.screen.encoding import F64, Block
+from assay.screen.errors import NotApplicable
+from assay.screen.features import Features
+
+_FOLDS = 2
+_FIT_ROWS = 4000
+_CLASS_ROWS = 1500
+_MIN_CLASS = 40
+_MAX_CLASSES = 12
+_SMALL = 50_000
+
+
+class Outliers:
+    """Mean vote of the ensemble; global and per-class votes are added."""
+
+    name = "outliers"
+    technique = "AML.T0020"
+    decisive = False
+
+    def fit(self, context: Context) -> None:
+        """Fit the detectors on half the pool each and calibrate on the reference.
+
+        Raises:
+            NotApplicable: Too few rows, or no feature that varies.
+        """
+        if len(context.pool) < 50:
+            raise NotApplicable(f"{len(context.pool)} rows are too few for outlier detectors (50 needed)")
+        self._context = context
+        self._features = Features(context.encoder, context.pool)
+        dense = self._features.transform(context.pool)
+        self._varies = np.flatnonzero(dense.std(axis=0) > 1e-9)
+        if not len(self._varies):
+            raise NotApplicable("no feature varies")
+        dense = dense[:, self._varies]
+        pool = context.pool
+        folds = pool.fold(_FOLDS)
+        # With millions of rows only the detector that is a table look-up scores them all.
+        self._streaming = context.rows > _SMALL
+        self._global: list[list[_Detector]] = []
+        self._class: list[dict[int, _Detector]] = []
+        for k in range(_FOLDS):
+            there = np.flatnonzero(folds != k)
+            if len(there) < 20:
+                there = np.arange(len(pool))
+            self._global.append(self._ensemble(dense[there[:_FIT_ROWS]], context.seed))
+            per_class: dict[int, _Detector] = {}
+            for c in np.unique(pool.y[there])[: _MAX_CLASSES + 1]:
+                rows = there[pool.y[there] == c][:_CLASS_ROWS]
+                if c >= 0 and len(rows) >= _MIN_CLASS:
+                    per_class[int(c)] = _Detector("hbos" if self._streaming else "knn", dense[rows], context.seed)
+            self._class.append(per_class)
+        self._null = Calibrator(self._raw(pool.take(context.null)))
+
+    def _ensemble(self, dense: NDArray[np.float32], seed: int) -> list[_Detector]:
+        names = ("hbos",) if self._streaming else ("hbos", "ecod", "iforest", "knn")
+        return [_Detector(name, dense, seed) for name in names]
+
+    def _raw(self, block: Block) -> F64:
+        out = np.zeros(len(block))
+        if not len(block):
+            return out
+        dense = self._features.transform(block)[:, self._varies]
+        folds = block.fold(_FOLDS)
+        for k in range(_FOLDS):
+            rows = np.flatnonzero(folds == k)
+            if not len(rows):
+                continue
+            votes = [detector.votes(dense[rows]) for detector in self._global[k]]
+            out[rows] = np.mean(votes, axis=0)
+            for c, detector in self._class[k].items():
+                mine = rows[block.y[rows] == c]
+                if len(mine):
+                    out[mine] += detector.votes(dense[mine])
+        return out
+
+    def score(self, block: Block) -> F64:
+        """P-values."""
+        return self._null.p_values(self._raw(block))
+
+    def explain(self, block: Block) -> list[str]:
+        """The columns in which the row lies farthest out."""
+        dense = np.abs(self._features.transform(block)[:, self._varies])
+        origin = np.array(self._features.origin)[self._varies]
+        encoder = self._context.encoder
+        out = []
+        for i in range(len(block)):
+            worst = list(dict.fromkeys(int(origin[j]) for j in np.argsort(-dense[i], kind="stable")[:3]))
+            shown = ", ".join(f"{encoder.columns[j]} = {encoder.describe(j, block.x[i, j])}" for j in worst)
+            out.append(f"lies apart from other rows, most in {shown} (against {self._context.against})")
+        return out
+
+    def findings(self) -> list[Finding]:
+        """Which detectors voted."""
+        names = [detector.name for detector in self._global[0]]
+        return [
+            Finding(
+                check="screen.outliers",
+                outcome=Outcome.PASSED,
+                message=f"rows scored by {', '.join(names)} over all rows and within {len(self._class[0])} classes, "
+                f"calibrated on {self._context.against}",
+                evidence={"detectors": names, "classes": len(self._class[0])},
+            )
+        ]
+
+
+class _Detector:
+    """A PyOD detector whose scores are tail shares in its own training scores."""
+
+    def __init__(self, name: str, dense: NDArray[np.float32], seed: int) -> None:
+        self.name = name
+        self._model = _pyod(name, len(dense), seed)
+        data = dense.astype(np.float64)
+        self._model.fit(data)
+        self._null = np.sort(np.nan_to_num(self._model.decision_scores_, nan=0.0, posinf=1e9, neginf=-1e9))
+
+    def votes(self, dense: NDArray[np.float32]) -> F64:
+        """Minus log of the share of training rows that score at least as high."""
+        scores = np.nan_to_num(self._model.decision_function(dense.astype(np.float64)), nan=0.0)
+        above = len(self._null) - np.searchsorted(self._null, scores, side="left")
+        share = (above + 0.5) / (len(self._null) + 1.0)
+        # Past the last training row the distance goes on counting, slowly.
+        spread = max(float(self._null[-1] - np.median(self._null)), 1e-9)
+        beyond = np.clip((scores - self._null[-1]) / spread, 0, 10)
+        return np.asarray(-np.log(share) + beyond)
+
+
+def _pyod(name: str, rows: int, seed: int) -> Any:
+    if name == "hbos":
+        from pyod.models.hbos import HBOS
+
+        return HBOS(n_bins=min(20, max(5, rows // 20)))
+    if name == "ecod":
+        from pyod.models.ecod import ECOD
+
+        return ECOD()
+    if name == "iforest":
+        from pyod.models.iforest import IForest
+
+        return IForest(n_estimators=100, random_state=seed % 2**32)
+    from pyod.models.knn import KNN
+
+    return KNN(n_neighbors=min(10, max(1, rows // 4)), method="mean")

@@ -1,0 +1,121 @@
+"""The part of a bundle that the trainer writes: weights, spec, curve, and Flux's own file. Signing comes later."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from assay.canonical import sha256_hex
+from assay.train.backends import Layer, Trainer
+from assay.train.curve import CurvePoint, write_curve
+from assay.train.errors import BundleExists
+from assay.train.request import TrainRequest
+from assay.train.spec import BundleSpec, RowCounts, WeightSpec, weight_name
+
+WEIGHTS_FILE = "weights.safetensors"
+SPEC_FILE = "spec.json"
+CURVE_FILE = "curve.parquet"
+NATIVE_FILE = "model.jls"
+
+
+def partial_of(out_dir: Path) -> Path:
+    """Where a bundle grows until it is complete."""
+    return out_dir.with_name(f".{out_dir.name}.partial")
+
+
+def write_bundle(
+    request: TrainRequest,
+    trainer: Trainer,
+    curve: Sequence[CurvePoint],
+    *,
+    rows: RowCounts,
+    trivial_losses: tuple[float | None, float | None],
+    out_dir: Path,
+) -> BundleSpec:
+    """Write the bundle directory whole, then rename it into place.
+
+    Args:
+        request: What was asked for.
+        trainer: The trained backend.
+        curve: One point per epoch.
+        rows: Rows learned from and measured on.
+        trivial_losses: Of the trivial predictor, on the training and the validation split.
+        out_dir: The directory to make.
+
+    Everything in it follows from the request: no clock, no path, no process id.
+
+    Raises:
+        BundleExists: `out_dir` is there already.
+        OSError: No room, or no right to write.
+    """
+    from safetensors.numpy import save_file
+
+    if out_dir.exists():
+        raise BundleExists(f"{out_dir} exists", next_step="remove it, or name another directory")
+    partial = partial_of(out_dir)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(mode=0o700, parents=True)
+    arrays = named_arrays(trainer.weights())
+    save_file(arrays, partial / WEIGHTS_FILE)
+    trainer.save_native(partial)
+    write_curve(partial / CURVE_FILE, curve)
+    last = curve[-1]
+    spec = BundleSpec(
+        run_id=request.run_id,
+        dataset=request.dataset,
+        snapshot_id=request.snapshot_id,
+        contract_sha256=request.contract_sha256,
+        data_sha256=request.data_sha256,
+        task=request.task,
+        label=request.label,
+        classes=request.classes,
+        layers=request.layers,
+        loss=request.loss,
+        optimizer=request.optimizer,
+        seed=request.seed,
+        epochs=request.epochs,
+        batch_size=request.batch_size,
+        backend=request.backend,
+        backend_reason=request.backend_reason,
+        device="gpu" if trainer.device == "gpu" else "cpu",
+        device_name=trainer.device_name,
+        versions=trainer.versions,
+        preprocessing=dict(request.preprocessing),
+        features=request.features,
+        rows=rows,
+        trivial_train_loss=trivial_losses[0],
+        trivial_validation_loss=trivial_losses[1],
+        metrics={
+            "train_loss": last.train_loss,
+            "validation_loss": last.validation_loss,
+            "accuracy" if request.task == "classification" else "r2": (
+                last.accuracy if request.task == "classification" else last.r2
+            ),
+        },
+        parameter_count=request.parameter_count,
+        weights=tuple(
+            WeightSpec(name=name, shape=array.shape, dtype=request.dtype, sha256=sha256_hex(array.tobytes()))
+            for name, array in arrays.items()
+        ),
+    )
+    (partial / SPEC_FILE).write_text(spec.model_dump_json(by_alias=True, indent=2) + "\n", encoding="utf-8")
+    for path in partial.iterdir():
+        path.chmod(0o600)
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+    partial.rename(out_dir)
+    return spec
+
+
+def named_arrays(weights: Sequence[Layer]) -> dict[str, np.ndarray]:
+    """Weights by their names in `weights.safetensors`, little-endian and contiguous."""
+    arrays = {}
+    for i, (weight, bias) in enumerate(weights):
+        arrays[weight_name(i, "weight")] = np.ascontiguousarray(weight)
+        if bias is not None:
+            arrays[weight_name(i, "bias")] = np.ascontiguousarray(bias)
+    return arrays
