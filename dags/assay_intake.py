@@ -77,10 +77,10 @@ def intake(path: Path, contract: Contract) -> DAG:
             return call(station, path, deliveries, answer)
 
         @task(doc_md="Admit what may enter as a new snapshot.", trigger_rule="all_done", outlets=[snapshot_asset(contract.dataset)])
-        def admit() -> dict[str, Any]:
+        def admit(deliveries: list[str] | None) -> dict[str, Any]:
             from assay.line import admit as station
 
-            admitted = call(station, path)
+            admitted = call(station, path, deliveries or [])
             if not admitted["snapshot"]:
                 raise AirflowSkipException("nothing new to admit")
             return admitted
@@ -97,7 +97,8 @@ def intake(path: Path, contract: Contract) -> DAG:
         screened = screen(deliveries, validate(deliveries))
         decided = decide(deliveries, review.output)
         held(screened) >> review
-        [screened, decided] >> admit() >> verdicts(names, landed)
+        admitted = admit(deliveries)
+        [screened, decided] >> admitted >> verdicts(names, landed)
 
     return build()
 

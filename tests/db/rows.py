@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from assay.db import Delivery, LedgerEntry, ModelRow, Promotion, Run, Snapshot
+from assay.db import (
+    Base,
+    Case,
+    Decision,
+    Delivery,
+    LedgerCheckpoint,
+    LedgerEntry,
+    LedgerSubject,
+    ModelRow,
+    Promotion,
+    Run,
+    Snapshot,
+    SnapshotDelivery,
+)
 
 NOW = "2026-03-01T12:00:00Z"
 DIGEST = "ab" * 32
@@ -81,3 +94,42 @@ def an_entry(position: int) -> LedgerEntry:
         predicate_type="https://assay.dev/predicates/delivery-verified/v1",
         envelope="{}",
     )
+
+
+def a_case(case_id: str, delivery_id: str, **changes: Any) -> Case:
+    """An open case of one row."""
+    values = {
+        "digest": DIGEST,
+        "dataset": "adult",
+        "kind": "screening",
+        "status": "open",
+        "rows": 1,
+        "summary": "1 row looks poisoned",
+        "evidence": {},
+        "opened_at": NOW,
+    }
+    return Case(id=case_id, delivery_id=delivery_id, **{**values, **changes})
+
+
+def one_of_each() -> list[Base]:
+    """A row for each append-only table, after those that it refers to."""
+    return [
+        a_delivery("one"),
+        a_case("case-1", "one"),
+        Decision(
+            id="decision-1",
+            case_id="case-1",
+            action="release",
+            reviewer="olga",
+            reason="fine",
+            decided_at=NOW,
+        ),
+        a_snapshot("snapshot-1", version=1),
+        SnapshotDelivery(snapshot_id="snapshot-1", delivery_id="one"),
+        a_run("run-1"),
+        a_model("model-1", "run-1"),
+        a_promotion("promotion-1", "model-1"),
+        an_entry(0),
+        LedgerSubject(position=0, name="one", role="subject"),
+        LedgerCheckpoint(size=1, root_hash=DIGEST, edge=[], note="checkpoint"),
+    ]

@@ -47,7 +47,9 @@ def test_a_delivery_that_is_put_twice_is_there_once_with_its_files(database: Dat
     """The second put returns what the first one wrote."""
     for uri in ("file:///first", "file:///second"):
         with database.write() as session:
-            put = put_delivery(session, a_delivery("one", uri=uri), [("b.csv", DIGEST, 2), ("a.csv", DIGEST, 1)])
+            put = put_delivery(
+                session, a_delivery("one", uri=uri), [("b.csv", DIGEST, 2), ("a.csv", DIGEST, 1)]
+            )
             assert put.uri == "file:///first"
     with database.session() as session:
         assert [(f.path, f.size) for f in delivery_files(session, "one")] == [("a.csv", 1), ("b.csv", 2)]

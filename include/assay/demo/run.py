@@ -50,7 +50,7 @@ def run_demo(settings: Settings, say: Callable[[str], None]) -> tuple[Story, dic
     rounds = make_rounds()
     settings.make_home()
     with serving(stage.outbox) as port:
-        stage.build(rounds, port, PROJECT / "include" / "contracts" / "adult.yaml")
+        stage.build(rounds, f"http://127.0.0.1:{port}", PROJECT / "include" / "contracts" / "adult.yaml")
         stage.settings.make_home()
         airflow = airflow_of(stage)
         with MemoryWatch(str(stage.settings.home), airflow.session_ids) as memory:

@@ -15,13 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from assay.contract import add_key
-from assay.demo.data import SOURCES, Rounds
+from assay.contract import add_key, load_contract
+from assay.demo.data import Rounds
 from assay.errors import Terminal
-from assay.intake import publish
+from assay.intake.publish import generate_key, publish
 from assay.settings import Settings
-
-PUBLISHER_OF = {"west": "census", "east": "census", "north": "survey"}
 
 
 class StageTaken(Terminal):
@@ -92,8 +90,8 @@ class Stage:
             )
         shutil.rmtree(self.root, ignore_errors=True)
 
-    def build(self, rounds: Rounds, port: int, contract_template: Path) -> None:
-        """Make keys, contract and trusted set; `port` is the web server's."""
+    def build(self, rounds: Rounds, base: str, contract_template: Path) -> None:
+        """Make keys, contract and trusted set; sources deliver from folders below the URI or path `base`."""
         for folder in (self.root, self.contract.parent / "trusted", self.outbox, self.sent, self.root / "publishers"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (self.root / ".assay-demo").touch()
@@ -101,12 +99,11 @@ class Stage:
         contract = yaml.safe_load(contract_template.read_text())
         contract["schedule"] = None
         for source in contract["sources"]:
-            source["uri"] = f"http://127.0.0.1:{port}/{source['id']}/"
+            source["uri"] = f"{base}/{source['id']}/"
         self.contract.write_text(yaml.safe_dump(contract, sort_keys=False, allow_unicode=True))
-        census = publish.new_minisign_key(self.root / "publishers" / "census.key")
-        survey = publish.new_ed25519_key(self.root / "publishers" / "survey.key")
-        add_key(self.contract, "census", format="minisign", public_key=census)
-        add_key(self.contract, "survey", format="ed25519", public_key=survey)
+        for publisher, format_ in (("census", "minisign"), ("survey", "ed25519")):
+            key = generate_key(self._secret_key(publisher), format_)
+            add_key(self.contract, publisher, public_key=key.public_key, format=key.format)
 
     def deliver(self, source: str, table: pa.Table, sequence: int, shards: int = 2) -> Path:
         """Let a source's publisher put out a signed delivery; returns a copy of it as it was sent."""
@@ -116,18 +113,15 @@ class Stage:
         size = -(-len(table) // shards)
         for number in range(shards):
             pq.write_table(table.slice(number * size, size), folder / f"rows-{number:03}.parquet", compression="zstd")
-        publish.write_delivery_json(folder, dataset="adult", source=source, sequence=sequence)
-        manifest = publish.write_manifest(folder)
-        publisher = PUBLISHER_OF[source]
-        key = self.root / "publishers" / f"{publisher}.key"
-        if publisher == "census":
-            publish.sign_minisign(manifest, key)
-        else:
-            publish.sign_ed25519(manifest, key)
+        contract = load_contract(self.contract)
+        publish(folder, contract, source, self._secret_key(contract.source(source).publisher), sequence=sequence)
         copy = self.sent / f"{source}-{sequence}"
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(folder, copy)
         return copy
+
+    def _secret_key(self, publisher: str) -> Path:
+        return self.root / "publishers" / f"{publisher}.key"
 
     def offer(self, source: str, copy: Path) -> None:
         """Let the web server offer a copy of an earlier delivery again."""
@@ -169,5 +163,3 @@ def serving(folder: Path) -> Iterator[int]:
             server.shutdown()
             thread.join()
 
-
-__all__ = ["PUBLISHER_OF", "SOURCES", "Stage", "StageTaken", "serving"]

@@ -104,12 +104,10 @@ class Story:
         before = self._snapshot_version()
         state, run_id = self._intake(["west"])
         failed = [t["task_id"] for t in self.airflow.tasks(INTAKE, run_id) if t["state"] == "failed"]
-        with Line.open(self.stage.contract, self.stage.settings) as line:
-            stale = line.ledger.entries(subject=self._newest("west", first=True).id)
-        said = [c for entry in stale for c in entry.predicate.get("checks", []) if c["outcome"] == "failed"]
-        seen = said[-1]["message"] if said else f"intake {state}, failed tasks: {failed}"
-        passed = state == "failed" and "land" in failed and bool(said) and self._snapshot_version() == before
-        return passed, seen
+        delivery = self._newest("west")
+        unchanged = self._snapshot_version() == before
+        passed = state == "failed" and "land" in failed and delivery.verdict == "reject" and unchanged
+        return passed, self._why(delivery)
 
     def _compromised(self) -> tuple[bool, str]:
         for source in SOURCES:
@@ -180,9 +178,9 @@ class Story:
             time.sleep(0.5)
         return self.airflow.wait(TRAINING, runs[-1]["dag_run_id"], 900)
 
-    def _newest(self, source: str, first: bool = False) -> Delivery:
+    def _newest(self, source: str) -> Delivery:
         with Line.open(self.stage.contract, self.stage.settings) as line, line.database.session() as session:
-            return list_deliveries(session, "adult", source=source)[0 if first else -1]
+            return list_deliveries(session, "adult", source=source)[-1]
 
     def _why(self, delivery: Delivery) -> str:
         from assay.db import findings_of

@@ -230,8 +230,8 @@ def judge_checksums(landed: Landed) -> Finding:
             check="intake.checksums",
             outcome=Outcome.NOT_CHECKED,
             severity=Severity.HIGH,
-            message=f"weak: {len(weak)} of {len(landed.files)} files have only {' and '.join(names)} digests, which other "
-            "data can be made to share; have the publisher use SHA-256",
+            message=f"weak: {len(weak)} of {len(landed.files)} files have only {' and '.join(names)} digests, which "
+            "other data can be made to share; have the publisher use SHA-256",
             evidence=evidence,
         )
     return Finding(

@@ -22,6 +22,7 @@ from assay.store import ObjectStore
 
 _STATES = {Outcome.PASSED: "verified", Outcome.FAILED: "rejected", Outcome.NOT_CHECKED: "landed"}
 _UNDECIDED = frozenset({"landed", "verified"})
+_ORDER = ("source", "signature", "manifest", "identity", "replay", "rollback", "future", "age", "completeness", "checksums")
 _AT_ONCE = 500  # digests in one query
 
 
@@ -82,6 +83,7 @@ def result_of(seen: Seen, fresh: Sequence[Finding], not_reached: Sequence[str]) 
         Finding(check=check, outcome=Outcome.NOT_CHECKED, message=f"not looked at, because {cause} failed")
         for check in not_reached
     ]
+    findings.sort(key=lambda finding: _ORDER.index(finding.check.removeprefix("intake.")))
     outcome = worst(finding.outcome for finding in findings)
     files = [DeliveredFile(path=f.path, sha256=f.sha256, size=f.size) for f in seen.landed.files]
     content: dict[str, Any] = {
@@ -140,6 +142,7 @@ def write(session: Session, seen: Seen, result: VerifiedDelivery, fresh: Sequenc
         # Nothing was decided on it since: a contract that has learnt a key may lift a hold, one that lost it set one.
         row.state = _STATES[result.outcome]
         row.verdict = result.verdict.value
+        row.uri = result.uri
         row.key_id = result.key_id
         row.sequence = result.sequence
         row.signed_at = result.signed_at

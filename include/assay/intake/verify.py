@@ -38,8 +38,6 @@ from assay.intake.sources import Deadline, Place, Transfer, open_place, read_sma
 from assay.settings import Settings
 from assay.store import ObjectStore, open_store
 
-_NO_SOURCE = {"id": "unnamed", "publisher": "unknown"}
-
 
 def verify_delivery(
     location: str,
@@ -79,13 +77,13 @@ def verify_delivery(
     now = dt.datetime.now(dt.UTC)
     if on is not None and on != now.date():
         now = dt.datetime.combine(on, dt.time(23, 59, 59), dt.UTC)
-    opened = None if database is not None else open_database(settings)
     place = open_place(location, Deadline(contract.bounds.timeout.total_seconds()), transfer)
+    opened: Database | None = None
     try:
         source = resolve_source(location, contract, source_id, place, now.date())
-        run = _Verification(
-            contract, source, place, database or opened, store or open_store(settings), now, progress
-        )
+        if database is None:
+            database = opened = open_database(settings)
+        run = _Verification(contract, source, place, database, store or open_store(settings), now, progress)
         return run.answer()
     finally:
         place.close()
@@ -112,9 +110,7 @@ class _Verification:
         self.store = store
         self.now = now
         self.progress = progress
-        self.seen = Seen(
-            contract, source or Source.model_construct(**_NO_SOURCE, uri=place.shown), place.shown
-        )
+        self.seen = Seen(contract, source or _unnamed_source(place.shown), place.shown)
         if source is None:
             self._add(
                 "intake.source",
@@ -346,6 +342,11 @@ class _Verification:
                 technique=SUPPLY_CHAIN,
             )
         )
+
+
+def _unnamed_source(uri: str) -> Source:
+    """What stands in where a contract names none; not validated, for plain http without a signature would not pass."""
+    return Source.model_construct(id="unnamed", publisher="unknown", uri=uri)
 
 
 def _said(error: AssayError) -> str:

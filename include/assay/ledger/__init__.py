@@ -1,0 +1,105 @@
+"""The ledger: signed statements about every step, in an append-only Merkle log that anyone can check offline."""
+
+from assay.ledger.anchor import AnchorNotWritten
+from assay.ledger.checkpoints import Checkpoint, open_checkpoint, verifier_key
+from assay.ledger.errors import (
+    EnvelopeError,
+    LedgerError,
+    LedgerKeyError,
+    NoLedgerKey,
+    NoteError,
+    NotInLedger,
+    ProofError,
+    RowError,
+    SnapshotError,
+    StatementError,
+)
+from assay.ledger.export import check_export, export_lines
+from assay.ledger.keys import (
+    key_id,
+    ledger_public_key,
+    load_public_key,
+    model_key,
+    public_key_path,
+    signing_key,
+)
+from assay.ledger.log import Entry, Ledger, open_ledger
+from assay.ledger.lookup import FoundRow, find_rows, read_manifest
+from assay.ledger.merkle import StreamingRoot
+from assay.ledger.proofs import Proved, prove, verify_proof
+from assay.ledger.rows import row_hash, row_hashes
+from assay.ledger.snapshot import (
+    META,
+    META_FIELDS,
+    Part,
+    SnapshotManifest,
+    annotate,
+    make_manifest,
+    make_part,
+    verify_snapshot,
+)
+from assay.ledger.statements import (
+    STEPS,
+    Resource,
+    Statement,
+    make_statement,
+    predicate_type,
+    sign_statement,
+    verify_envelope,
+)
+from assay.ledger.trace import Step, Trace, trace
+
+__all__ = [
+    "META",
+    "META_FIELDS",
+    "STEPS",
+    "AnchorNotWritten",
+    "Checkpoint",
+    "Entry",
+    "EnvelopeError",
+    "FoundRow",
+    "Ledger",
+    "LedgerError",
+    "LedgerKeyError",
+    "NoLedgerKey",
+    "NotInLedger",
+    "NoteError",
+    "Part",
+    "ProofError",
+    "Proved",
+    "Resource",
+    "RowError",
+    "SnapshotError",
+    "SnapshotManifest",
+    "Statement",
+    "StatementError",
+    "Step",
+    "StreamingRoot",
+    "Trace",
+    "annotate",
+    "check_export",
+    "export_lines",
+    "find_rows",
+    "key_id",
+    "ledger_public_key",
+    "load_public_key",
+    "make_manifest",
+    "make_part",
+    "make_statement",
+    "model_key",
+    "open_checkpoint",
+    "open_ledger",
+    "predicate_type",
+    "prove",
+    "public_key_path",
+    "read_manifest",
+    "row_hash",
+    "row_hashes",
+    "sign_statement",
+    "signing_key",
+    "trace",
+    "verifier_key",
+    "verify_envelope",
+    "verify_proof",
+    "verify_snapshot",
+]

@@ -53,7 +53,9 @@ class Anchor:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self.path.with_name(f".{self.path.name}.lock").open("a") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)  # without it, a slower process could put an older checkpoint back
+                fcntl.flock(
+                    lock, fcntl.LOCK_EX
+                )  # without it, a slower process could put an older checkpoint back
                 known = self.read(key)
                 if known is None or known.size < size:
                     write_whole(self.path, note.encode(), 0o600)

@@ -106,7 +106,9 @@ def open_note(note: str, name: str, key: Ed25519PublicKey) -> str:
     for line in signatures[:-1].split("\n"):
         match = _SIGNATURE_LINE.fullmatch(line)
         if match is None:
-            raise NoteError("a note has a malformed signature line", expected="— name base64", found=line[:120])
+            raise NoteError(
+                "a note has a malformed signature line", expected="— name base64", found=line[:120]
+            )
         signature = _base64(match[2])
         if match[1] != name or signature[:4] != wanted:
             continue

@@ -42,7 +42,7 @@ def signing_key(settings: Settings) -> Ed25519PrivateKey:
     return _obtain(
         settings,
         name="ledger",
-        kind=Ed25519PrivateKey,
+        narrow=_ed25519,
         make=Ed25519PrivateKey.generate,
         pem=settings.ledger_key_pem,
         file=settings.ledger_key_file,
@@ -61,7 +61,7 @@ def model_key(settings: Settings) -> ec.EllipticCurvePrivateKey:
     return _obtain(
         settings,
         name="model",
-        kind=ec.EllipticCurvePrivateKey,
+        narrow=_p256,
         make=lambda: ec.generate_private_key(ec.SECP256R1()),
         pem=None,
         file=settings.model_key_file,
@@ -98,7 +98,9 @@ def load_public_key(path: Path) -> Ed25519PublicKey:
         return parse_public_key(_bounded(path), str(path))
     except OSError as error:
         raise LedgerKeyError(
-            f"the public key {path} cannot be read", found=error.strerror, next_step="check the path and its permissions"
+            f"the public key {path} cannot be read",
+            found=error.strerror,
+            next_step="check the path and its permissions",
         ) from error
 
 
@@ -118,16 +120,16 @@ def parse_public_key(pem: bytes, where: str = "the key given") -> Ed25519PublicK
         ) from error
     if not isinstance(key, Ed25519PublicKey):
         raise LedgerKeyError(
-            f"{where} is of the wrong kind", expected="an Ed25519 public key", found=type(key).__name__.strip("_")
+            f"{where} is of the wrong kind",
+            expected="an Ed25519 public key",
+            found=type(key).__name__.strip("_"),
         )
     return key
 
 
 def public_pem(key: PublicKey) -> bytes:
     """The key as PEM text (SubjectPublicKeyInfo)."""
-    return key.public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 def raw_public_key(key: Ed25519PublicKey) -> bytes:
@@ -149,7 +151,7 @@ def _obtain(
     settings: Settings,
     *,
     name: str,
-    kind: type[Private],
+    narrow: Callable[[object, str], Private],
     make: Callable[[], Private],
     pem: str | None,
     file: Path | None,
@@ -158,20 +160,20 @@ def _obtain(
     given = pem is not None or file is not None
     path = _private_path(settings, name)
     if pem is not None:
-        key = _parse(pem.encode(), "the key in the environment", kind)
+        key = narrow(_parse(pem.encode(), "the key in the environment"), "the key in the environment")
     elif file is not None:
-        key = _parse(_private_bytes(file, variable), str(file), kind)
+        key = narrow(_parse(_private_bytes(file, variable), str(file)), str(file))
     else:
         if not path.exists():
             _create(path, make())
-        key = _parse(_private_bytes(path, variable), str(path), kind)
+        key = narrow(_parse(_private_bytes(path, variable), str(path)), str(path))
     _pin(public_key_path(settings, name), key, given)
     return key
 
 
-def _parse(pem: bytes, where: str, kind: type[Private]) -> Private:
+def _parse(pem: bytes, where: str) -> object:
     try:
-        key = serialization.load_pem_private_key(pem, password=None)
+        return serialization.load_pem_private_key(pem, password=None)
     except TypeError as error:  # cryptography's way to say that a password is needed
         raise LedgerKeyError(
             f"{where} is encrypted",
@@ -184,12 +186,23 @@ def _parse(pem: bytes, where: str, kind: type[Private]) -> Private:
             expected="PEM text with BEGIN PRIVATE KEY (PKCS#8)",
             next_step="`openssl genpkey -algorithm ed25519` makes a ledger key",
         ) from error
-    wanted = "an Ed25519 private key" if kind is Ed25519PrivateKey else "a P-256 private key"
-    if not isinstance(key, kind):
-        raise LedgerKeyError(f"{where} is of the wrong kind", expected=wanted, found=type(key).__name__.strip("_"))
-    if isinstance(key, ec.EllipticCurvePrivateKey) and not isinstance(key.curve, ec.SECP256R1):
-        raise LedgerKeyError(f"{where} is of the wrong kind", expected=wanted, found=key.curve.name)
-    return key
+
+
+def _ed25519(key: object, where: str) -> Ed25519PrivateKey:
+    if isinstance(key, Ed25519PrivateKey):
+        return key
+    raise LedgerKeyError(
+        f"{where} is of the wrong kind",
+        expected="an Ed25519 private key",
+        found=type(key).__name__.strip("_"),
+    )
+
+
+def _p256(key: object, where: str) -> ec.EllipticCurvePrivateKey:
+    if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1):
+        return key
+    found = key.curve.name if isinstance(key, ec.EllipticCurvePrivateKey) else type(key).__name__.strip("_")
+    raise LedgerKeyError(f"{where} is of the wrong kind", expected="a P-256 private key", found=found)
 
 
 def _private_bytes(path: Path, variable: str) -> bytes:

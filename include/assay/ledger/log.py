@@ -1,8 +1,8 @@
 """The log: signed statements as leaves of a Merkle tree, in the database, one writer at a time.
 
-Each append checks the newest checkpoint's signature, adds one leaf, and signs a checkpoint for the larger tree. It needs
-the hashes at the tree's right edge only, which the newest checkpoint's row carries and its signed root vouches for, so
-that the cost grows with the logarithm of the log.
+Each append checks the newest checkpoint's signature, adds one leaf, and signs a checkpoint for the larger tree. It
+needs the hashes at the tree's right edge only, which the newest checkpoint's row carries and its signed root vouches
+for, so that the cost grows with the logarithm of the log.
 """
 
 from __future__ import annotations
@@ -153,7 +153,8 @@ class Ledger:
         session.add(row)
         session.flush()  # the index refers to it
         session.add_all(
-            LedgerSubject(position=row.position, name=name, role=role) for name, role in sorted(statement.index)
+            LedgerSubject(position=row.position, name=name, role=role)
+            for name, role in sorted(statement.index)
         )
         session.add(
             LedgerCheckpoint(
@@ -318,7 +319,7 @@ def tree_of(row: LedgerCheckpoint) -> StreamingRoot:
     Raises:
         LedgerError: The edge is malformed.
     """
-    edge = row.edge
+    edge: Any = row.edge
     if not isinstance(edge, list) or not all(isinstance(node, str) and _HEX.fullmatch(node) for node in edge):
         raise _not_ours(f"the checkpoint at {row.size} entries has a malformed right edge")
     if len(edge) != row.size.bit_count():
@@ -347,7 +348,10 @@ def batches(session: Session, size: int) -> Iterator[list[LedgerEntry]]:
 def leaf_hashes(session: Session, size: int) -> list[bytes]:
     """Leaf hashes of the first `size` entries, computed from their envelopes."""
     query = select(LedgerEntry.envelope).where(LedgerEntry.position < size).order_by(LedgerEntry.position)
-    return [leaf_hash(envelope.encode()) for envelope in session.scalars(query.execution_options(yield_per=_BATCH))]
+    return [
+        leaf_hash(envelope.encode())
+        for envelope in session.scalars(query.execution_options(yield_per=_BATCH))
+    ]
 
 
 def _after_commit(session: Session, action: Callable[[], None]) -> None:
@@ -378,4 +382,3 @@ def _not_ours(message: str, expected: object = None, found: object = None) -> Le
         state="nothing was added to the ledger",
         next_step="`assay ledger verify` names every entry that was changed; restore the database from a backup",
     )
-

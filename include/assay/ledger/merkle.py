@@ -149,7 +149,9 @@ def inclusion_proof(index: int, size: int, leaves: Iterable[Hashes]) -> list[byt
                 trees[first, last].extend(batch[max(first - offset, 0) : last - offset])
         offset = stop
     if offset != size:
-        raise ProofError("the leaves are not those of the tree", expected=f"{size} leaves", found=f"{offset} leaves")
+        raise ProofError(
+            "the leaves are not those of the tree", expected=f"{size} leaves", found=f"{offset} leaves"
+        )
     return [trees[bounds].root() for bounds in siblings]
 
 
@@ -235,11 +237,15 @@ def verify_consistency(
     """
     _hashes_only([first_root, second_root, *path])
     if not 0 <= first <= second:
-        raise ProofError("the sizes are in the wrong order", expected="first <= second", found=f"{first}, {second}")
+        raise ProofError(
+            "the sizes are in the wrong order", expected="first <= second", found=f"{first}, {second}"
+        )
     if first == second or first == 0:
         known = first_root == (EMPTY_ROOT if first == 0 else second_root)
         if path or not known:
-            raise ProofError("trees of that size need no path, but the right root", found=f"{len(path)} hashes")
+            raise ProofError(
+                "trees of that size need no path, but the right root", found=f"{len(path)} hashes"
+            )
         return
     nodes = list(path)
     if first & (first - 1) == 0:  # the old tree is a full subtree of the new one
@@ -278,7 +284,9 @@ def as_hashes(hashes: Sequence[bytes]) -> Hashes:
 def _packed(leaves: Hashes) -> bytes:
     if leaves.ndim != 2 or leaves.shape[1] != HASH_SIZE or leaves.dtype != np.uint8:
         raise ProofError(
-            "leaf hashes have the wrong shape", expected="uint8 (n, 32)", found=f"{leaves.dtype} {leaves.shape}"
+            "leaf hashes have the wrong shape",
+            expected="uint8 (n, 32)",
+            found=f"{leaves.dtype} {leaves.shape}",
         )
     return leaves.tobytes()
 

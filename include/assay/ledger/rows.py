@@ -34,10 +34,11 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import itertools
 import math
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -52,6 +53,22 @@ _NAN = 0x7FF8_0000_0000_0000
 _BATCH_ROWS = 16_384  # the encoding of one batch stays in the processor's cache
 _SCALAR, _DIGEST = 9, 33  # bytes of a cell
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+KINDS = ("null", "boolean", "integer", "unsigned", "double", "time", "nanoseconds", "text")
+"""Names of the tags."""
+
+_FORMATS = {
+    "null": "<q",
+    "boolean": "<q",
+    "integer": "<q",
+    "unsigned": "<Q",
+    "double": "<d",
+    "time": "<q",
+    "nanoseconds": "<q",
+}
+
+Cell = tuple[str, str, Any]
+"""Column, kind and JSON-ready value of one cell; a time's value is its number, NaN and infinities are text."""
 
 Cells = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
 """Tags (n,) uint8 and bodies (n, 8 or 32) uint8."""
@@ -79,7 +96,7 @@ def row_hashes(data: pa.Table | pa.RecordBatch, columns: Sequence[str]) -> Hashe
 
 
 def row_hash(row: Mapping[str, Any]) -> bytes:
-    """Hash one row of Python values, cell by cell: the specification as code, and slow.
+    """Hash one row of Python values: the specification as code, and slow.
 
     Args:
         row: Value of each column: None, bool, int, float, str, date or datetime.
@@ -87,43 +104,45 @@ def row_hash(row: Mapping[str, Any]) -> bytes:
     Raises:
         RowError: A value has no canonical form.
     """
-    names = sorted_columns(list(row))
-    return leaf_hash(columns_digest(names) + b"".join(encode_cell(row[name], name) for name in names))
+    return hash_cells([(name, *_canonical(value, name)) for name, value in row.items()])
 
 
-def encode_cell(value: Any, column: str = "") -> bytes:
-    """One cell: 9 bytes, or 33 for text.
+def row_cells(row: pa.Table | pa.RecordBatch, columns: Sequence[str]) -> list[Cell]:
+    """The cells of one row, from which `hash_cells` computes its hash.
+
+    Args:
+        row: Table or batch of one row.
+        columns: Names of the columns that make up a row.
 
     Raises:
-        RowError: The value has no canonical form.
+        RowError: As `row_hashes`.
     """
-    if value is None:
-        return struct.pack("<Bq", NULL, 0)
-    if isinstance(value, bool):
-        return struct.pack("<Bq", BOOLEAN, value)
-    if isinstance(value, float) and not (math.isfinite(value) and value.is_integer()):
-        return struct.pack("<BQ", DOUBLE, _NAN) if math.isnan(value) else struct.pack("<Bd", DOUBLE, value)
-    if isinstance(value, int | float):
-        whole = int(value)
-        if -(2**63) <= whole < 2**63:
-            return struct.pack("<Bq", WHOLE, whole)
-        if 0 < whole < 2**64:
-            return struct.pack("<BQ", UNSIGNED, whole)
-        if isinstance(value, float):
-            return struct.pack("<Bd", DOUBLE, value)
-    if isinstance(value, str):
-        return bytes([TEXT]) + hashlib.sha256(value.encode()).digest()
-    if isinstance(value, dt.datetime):
-        moment = value if value.tzinfo else value.replace(tzinfo=dt.UTC)
-        return struct.pack("<Bq", TIME, (moment - _EPOCH) // dt.timedelta(microseconds=1))
-    if isinstance(value, dt.date):
-        days = (value - _EPOCH.date()).days
-        return struct.pack("<Bq", TIME, days * 86_400_000_000)
-    raise RowError(
-        f"a value of the column {column!r} has no canonical form",
-        expected="null, boolean, number, text, date or timestamp",
-        found=type(value).__name__,
-    )
+    names = sorted_columns(columns)
+    _present(row.schema, names)
+    (batch,) = _small_batches(row, names)
+    out: list[Cell] = []
+    for name in names:
+        column = batch.column(name)
+        tags, body = _cells(column, name)
+        kind = KINDS[int(tags[0])]
+        value: Any = body[0].tobytes()
+        if kind == "text":
+            value = column.to_pylist()[0]
+        else:
+            (value,) = struct.unpack(_FORMATS[kind], value)
+        out.append((name, kind, _json_value(kind, value)))
+    return out
+
+
+def hash_cells(cells: Sequence[Cell]) -> bytes:
+    """The hash of the row that has these cells, one for each column, in any order.
+
+    Raises:
+        RowError: A cell is malformed, or a column stands twice.
+    """
+    names = sorted_columns([name for name, _, _ in cells])
+    encoded = {name: _cell_bytes(name, kind, value) for name, kind, value in cells}
+    return leaf_hash(columns_digest(names) + b"".join(encoded[name] for name in names))
 
 
 def sorted_columns(columns: Sequence[str]) -> list[str]:
@@ -135,7 +154,7 @@ def sorted_columns(columns: Sequence[str]) -> list[str]:
     names = sorted(columns, key=str.encode)
     if not names:
         raise RowError("a row without columns has no hash", expected="at least one column")
-    twice = [a for a, b in zip(names, names[1:], strict=False) if a == b]
+    twice = [a for a, b in itertools.pairwise(names) if a == b]
     if twice:
         raise RowError(f"the column {twice[0]!r} is named twice", next_step="name each column once")
     return names
@@ -147,6 +166,63 @@ def columns_digest(names: Sequence[str]) -> bytes:
 
 
 # -------------------------------------------------------------------------------------------------------------- private
+def _canonical(value: Any, column: str) -> tuple[str, Any]:
+    """Kind and value of a Python value, as the table above has it."""
+    if value is None:
+        return "null", None
+    if isinstance(value, bool):
+        return "boolean", value
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value) and value.is_integer()):
+        whole = int(value)
+        if -(2**63) <= whole < 2**63:
+            return "integer", whole
+        if 0 < whole < 2**64:
+            return "unsigned", whole
+    if isinstance(value, float):
+        return "double", _json_value("double", value)
+    if isinstance(value, str):
+        return "text", value
+    if isinstance(value, dt.datetime):
+        moment = value if value.tzinfo else value.replace(tzinfo=dt.UTC)
+        return "time", (moment - _EPOCH) // dt.timedelta(microseconds=1)
+    if isinstance(value, dt.date):
+        return "time", (value - _EPOCH.date()) // dt.timedelta(microseconds=1)
+    raise RowError(
+        f"a value of the column {column!r} has no canonical form",
+        expected="null, boolean, number below 2**64, text, date or timestamp",
+        found=type(value).__name__,
+    )
+
+
+def _json_value(kind: str, value: Any) -> Any:
+    if kind == "null":
+        return None
+    if kind == "boolean":
+        return bool(value)
+    if kind == "double" and not math.isfinite(value):
+        return str(value)  # nan, inf or -inf
+    return value
+
+
+def _cell_bytes(column: str, kind: str, value: Any) -> bytes:
+    """Tag and body of one cell."""
+    wanted: Any = {"null": type(None), "boolean": bool, "double": (float, int, str), "text": str}.get(
+        kind, int
+    )
+    if kind not in KINDS or not isinstance(value, wanted):
+        raise RowError(f"a cell of the column {column!r} is malformed", expected=", ".join(KINDS), found=kind)
+    tag, content = bytes([KINDS.index(kind)]), cast("Any", value)
+    if kind == "text":
+        return tag + hashlib.sha256(content.encode()).digest()
+    try:
+        if kind == "double":
+            number = float(content)
+            return tag + struct.pack("<Q", _NAN) if math.isnan(number) else tag + struct.pack("<d", number)
+        return tag + struct.pack(_FORMATS[kind], content or 0)
+    except (struct.error, ValueError, OverflowError) as error:
+        raise RowError(f"a cell of the column {column!r} does not hold a {kind}", found=error) from error
+
+
 def _present(schema: pa.Schema, names: Sequence[str]) -> None:
     for name in names:
         found = len(schema.get_all_field_indices(name))
@@ -185,13 +261,17 @@ def _hash_batch(batch: pa.RecordBatch, names: Sequence[str], prefix: bytes) -> b
     return _hash_ragged(matrix, short)
 
 
-def _hash_ragged(matrix: np.ndarray[Any, Any], short: Sequence[tuple[int, int, np.ndarray[Any, Any]]]) -> bytes:
+def _hash_ragged(
+    matrix: np.ndarray[Any, Any], short: Sequence[tuple[int, int, np.ndarray[Any, Any]]]
+) -> bytes:
     """Hash the rows of a matrix, leaving out `matrix[missing, start:stop]` for each of `short`.
 
     Rows that leave out the same cells have the same width and are hashed together.
     """
     flags = np.packbits(np.stack([missing for _, _, missing in short], axis=1), axis=1)
-    packed = np.ascontiguousarray(flags).view(f"V{flags.shape[1]}").reshape(-1)  # one comparable value per row
+    packed = (
+        np.ascontiguousarray(flags).view(f"V{flags.shape[1]}").reshape(-1)
+    )  # one comparable value per row
     _, first, members = np.unique(packed, return_index=True, return_inverse=True)
     members = members.reshape(-1)
     out = np.empty((len(matrix), HASH_SIZE), dtype=np.uint8)
@@ -201,7 +281,9 @@ def _hash_ragged(matrix: np.ndarray[Any, Any], short: Sequence[tuple[int, int, n
         gone = [(start, stop) for start, stop, missing in short if missing[example]]
         if gone:
             edges = [0, *(edge for pair in gone for edge in pair), part.shape[1]]
-            part = np.concatenate([part[:, a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)], axis=1)
+            part = np.concatenate(
+                [part[:, a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)], axis=1
+            )
         hashed = hash_slices(part.tobytes(), part.shape[1])
         out[rows] = np.frombuffer(hashed, dtype=np.uint8).reshape(-1, HASH_SIZE)
     return out.tobytes()
@@ -235,7 +317,7 @@ def _cells(column: pa.Array, name: str) -> Cells:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _values(column: pa.Array, kind: pa.DataType, filler: Any) -> np.ndarray[Any, Any]:
@@ -245,7 +327,9 @@ def _values(column: pa.Array, kind: pa.DataType, filler: Any) -> np.ndarray[Any,
     return np.asarray(column.cast(kind))
 
 
-def _fixed(values: np.ndarray[Any, Any], tag: int | np.ndarray[Any, Any], valid: np.ndarray[Any, Any] | None) -> Cells:
+def _fixed(
+    values: np.ndarray[Any, Any], tag: int | np.ndarray[Any, Any], valid: np.ndarray[Any, Any] | None
+) -> Cells:
     """Cells of 8-byte values; `tag` is one for all, or one each."""
     if values.dtype.itemsize != 8:
         values = values.astype("<i8")

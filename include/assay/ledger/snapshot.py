@@ -1,7 +1,7 @@
 """What a snapshot is made of: a manifest that lists its parts, and the Merkle root over all its rows.
 
-A part is a Parquet object in the store: the admitted rows of one delivery, in order, with the columns of the contract and
-these columns of ours beside each row:
+A part is a Parquet object in the store: the admitted rows of one delivery, in order, with the columns of the contract
+and these columns of ours beside each row:
 
 | column      | type       | what it says                                                     |
 |-------------|------------|------------------------------------------------------------------|
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -110,6 +111,14 @@ class Part(_Strict):
             if last <= row:
                 before += last - first
         return row - before
+
+    def row_at(self, place: int) -> int:
+        """Row number of the `place`-th row that counts; the inverse of `place()`."""
+        row = place
+        for first, last in self.excluded:
+            if row >= first:
+                row += last - first
+        return row
 
 
 class SnapshotManifest(_Strict):
@@ -209,7 +218,9 @@ def annotate(
         pa.binary(HASH_SIZE), count, [None, pa.py_buffer(hashes.tobytes())]
     )
     texts = [
-        value if isinstance(value, pa.Array | pa.ChunkedArray) else pa.repeat(pa.scalar(value, pa.string()), count)
+        value
+        if isinstance(value, pa.Array | pa.ChunkedArray)
+        else pa.repeat(pa.scalar(value, pa.string()), count)
         for value in (delivery, source, file, decision)
     ]
     meta = [packed, *texts[:3], record, texts[3]]
@@ -228,12 +239,13 @@ def make_part(
     Raises:
         SnapshotError: The object is not a part, or `excluded` does not fit it.
     """
-    file = _parquet(store, sha256)
+    with open_part(store, sha256) as file:
+        rows = file.metadata.num_rows
     empty = StreamingRoot().root().hex()
     try:
         part = Part(
             sha256=sha256,
-            rows=file.metadata.num_rows,
+            rows=rows,
             root=empty,
             delivery_id=delivery_id,
             excluded=tuple(sorted(excluded)),
@@ -272,7 +284,9 @@ def make_manifest(
             own.extend(hashes)
             tree.extend(hashes)
         if own.root().hex() != part.root:
-            raise SnapshotError(f"the part {part.sha256} does not have the root that was stated", expected=part.root)
+            raise SnapshotError(
+                f"the part {part.sha256} does not have the root that was stated", expected=part.root
+            )
     return SnapshotManifest(
         dataset=dataset,
         version=1 if parent is None else parent.version + 1,
@@ -321,44 +335,60 @@ def verify_snapshot(store: ObjectStore, manifest: SnapshotManifest) -> list[Find
             problem = error.message
         if problem is None and (own.root().hex() != part.root or own.size != part.kept):
             problem = "its rows do not have the Merkle root that was stated"
-        findings.append(_finding("snapshot.part", part.sha256, problem, "all rows have the hash that was admitted", evidence))
-    whole = None if tree.root().hex() == manifest.merkle_root else "the rows do not have the snapshot's Merkle root"
+        findings.append(
+            _finding(
+                "snapshot.part", part.sha256, problem, "all rows have the hash that was admitted", evidence
+            )
+        )
+    whole = (
+        None
+        if tree.root().hex() == manifest.merkle_root
+        else "the rows do not have the snapshot's Merkle root"
+    )
     evidence = {"rows": tree.size, "merkle_root": manifest.merkle_root}
-    findings.append(_finding("snapshot.root", manifest.id, whole, "the rows have the snapshot's Merkle root", evidence))
+    findings.append(
+        _finding("snapshot.root", manifest.id, whole, "the rows have the snapshot's Merkle root", evidence)
+    )
     return findings
 
 
 # -------------------------------------------------------------------------------------------------------------- private
-def _parquet(store: ObjectStore, sha256: str) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(store.local_path(sha256))
-    except pa.ArrowException as error:
-        raise SnapshotError(f"the object {sha256} is not a Parquet file", found=error) from error
+@contextmanager
+def open_part(store: ObjectStore, sha256: str) -> Iterator[pq.ParquetFile]:
+    """A part's Parquet file, through the very handle whose bytes were compared with the digest.
+
+    Raises:
+        SnapshotError: It is not Parquet, or damaged.
+    """
+    with store.open(sha256) as file:
+        try:
+            yield pq.ParquetFile(file)
+        except (pa.ArrowException, OSError) as error:  # pyarrow reports damaged pages as OSError
+            raise SnapshotError(f"the object {sha256} cannot be read as Parquet", found=error) from error
 
 
 def _batches(
     store: ObjectStore, part: Part, columns: Sequence[str]
 ) -> Iterator[tuple[pa.RecordBatch, np.ndarray[Any, np.dtype[np.bool_]]]]:
     """Some columns of a part, with which rows count."""
-    file = _parquet(store, part.sha256)
-    missing = [name for name in columns if name not in file.schema_arrow.names]
-    if missing or file.schema_arrow.field(ROW_HASH).type != pa.binary(HASH_SIZE):
-        raise SnapshotError(
-            f"the object {part.sha256} is not a part of a snapshot",
-            expected=f"{ROW_HASH} as binary({HASH_SIZE}), and {', '.join(columns)}",
-            found=", ".join(file.schema_arrow.names),
-        )
-    if file.metadata.num_rows != part.rows:
-        raise SnapshotError(
-            f"the object {part.sha256} has another number of rows", expected=part.rows, found=file.metadata.num_rows
-        )
-    start = 0
-    try:
+    with open_part(store, part.sha256) as file:
+        missing = [name for name in columns if name not in file.schema_arrow.names]
+        if missing or file.schema_arrow.field(ROW_HASH).type != pa.binary(HASH_SIZE):
+            raise SnapshotError(
+                f"the object {part.sha256} is not a part of a snapshot",
+                expected=f"{ROW_HASH} as binary({HASH_SIZE}), and {', '.join(columns)}",
+                found=", ".join(file.schema_arrow.names),
+            )
+        if file.metadata.num_rows != part.rows:
+            raise SnapshotError(
+                f"the object {part.sha256} has another number of rows",
+                expected=part.rows,
+                found=file.metadata.num_rows,
+            )
+        start = 0
         for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns)):
             yield batch, part.mask(start, start + batch.num_rows)
             start += batch.num_rows
-    except pa.ArrowException as error:
-        raise SnapshotError(f"the object {part.sha256} cannot be read", found=error) from error
 
 
 def _stored_hashes(batch: pa.RecordBatch) -> Hashes:

@@ -208,7 +208,9 @@ def verify_envelope(
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, UnicodeError) as error:
         raise EnvelopeError("an envelope is not DSSE", check="format", found=type(error).__name__) from error
     if written != envelope:
-        raise EnvelopeError("an envelope is not written canonically, or holds more than it should", check="format")
+        raise EnvelopeError(
+            "an envelope is not written canonically, or holds more than it should", check="format"
+        )
     # (2) The payload's type is signed too, and decides how the payload is read.
     if dsse.payload_type != PAYLOAD_TYPE:
         raise EnvelopeError(
@@ -283,7 +285,9 @@ def _read(payload: bytes) -> Statement:
         document = _loads(payload)
         canonical = canonical_json(document)
     except (TypeError, ValueError, RecursionError, UnicodeError) as error:
-        raise EnvelopeError("a statement is not JSON", check="statement", found=type(error).__name__) from error
+        raise EnvelopeError(
+            "a statement is not JSON", check="statement", found=type(error).__name__
+        ) from error
     if canonical != payload or set(document) != {"_type", "subject", "predicateType", "predicate"}:
         raise EnvelopeError("a statement is not written canonically, or has other fields", check="statement")
     if document["_type"] != STATEMENT_TYPE:
@@ -296,7 +300,10 @@ def _read(payload: bytes) -> Statement:
     uri, predicate = document["predicateType"], document["predicate"]
     if uri not in _known_types():
         raise EnvelopeError(
-            "a statement's predicate type is unknown", check="predicate_type", expected=", ".join(STEPS), found=uri
+            "a statement's predicate type is unknown",
+            check="predicate_type",
+            expected=", ".join(STEPS),
+            found=uri,
         )
     if not isinstance(predicate, dict):
         raise EnvelopeError("a predicate is not an object", check="statement", found=type(predicate).__name__)
@@ -321,7 +328,12 @@ def _resources(listed: Any, *, digests: bool) -> tuple[Resource, ...]:
         digest = item.get("digest", {}) if isinstance(item, dict) else None
         sha256 = digest.get("sha256") if isinstance(digest, dict) else None
         resource = Resource(str(name), sha256)
-        known = isinstance(name, str) and name and "\0" not in name and (sha256 is None or isinstance(sha256, str))
+        known = (
+            isinstance(name, str)
+            and name
+            and "\0" not in name
+            and (sha256 is None or isinstance(sha256, str))
+        )
         if not known or item != resource.descriptor():
             raise EnvelopeError(
                 f"a {what} is malformed",
@@ -330,7 +342,9 @@ def _resources(listed: Any, *, digests: bool) -> tuple[Resource, ...]:
                 found=item,
             )
         if sha256 is None and digests:
-            raise EnvelopeError(f"the subject {name!r} has no digest", check="subject", expected="its SHA-256")
+            raise EnvelopeError(
+                f"the subject {name!r} has no digest", check="subject", expected="its SHA-256"
+            )
         if sha256 is not None and not _DIGEST.fullmatch(sha256):
             raise EnvelopeError(
                 f"the digest of {name!r} is no SHA-256",

@@ -78,7 +78,11 @@ def verify_log(ledger: Ledger, published: Sequence[str] = ()) -> list[Finding]:
     """
     if not ledger.has_key:
         size = ledger.size()
-        reason = f"there are {size} entries, but no public key to check them with" if size else "the ledger is empty"
+        reason = (
+            f"there are {size} entries, but no public key to check them with"
+            if size
+            else "the ledger is empty"
+        )
         return [_finding("ledger.entries", Outcome.NOT_CHECKED, "ledger", reason, {"entries": size})]
     # The anchor is read first: what it names was committed before it was written, so the log must have it.
     anchored, anchor_problem = _read_anchor(ledger)
@@ -100,21 +104,21 @@ def verify_log(ledger: Ledger, published: Sequence[str] = ()) -> list[Finding]:
     findings = [] if size == covered == 0 else report.findings(size)
     findings += _outside_findings(ledger, size, roots, anchored, anchor_problem, outside)
     if not findings:
-        return [_finding("ledger.entries", Outcome.NOT_CHECKED, "ledger", "the ledger is empty", {"entries": 0})]
+        return [
+            _finding("ledger.entries", Outcome.NOT_CHECKED, "ledger", "the ledger is empty", {"entries": 0})
+        ]
     return findings
 
 
 def _sizes(session: Session) -> tuple[int, int]:
-    """Number of entries and of what the newest checkpoint covers, from one statement, so that both are of one moment."""
+    """Number of entries, and how many the newest checkpoint covers, both of one moment."""
     last = select(func.max(LedgerEntry.position)).scalar_subquery()
     newest = select(func.max(LedgerCheckpoint.size)).scalar_subquery()
     row = session.execute(select(last, newest)).one()
     return (0 if row[0] is None else int(row[0]) + 1), int(row[1] or 0)
 
 
-def _walk(
-    ledger: Ledger, session: Session, size: int, wanted: set[int], report: _Report
-) -> dict[int, str]:
+def _walk(ledger: Ledger, session: Session, size: int, wanted: set[int], report: _Report) -> dict[int, str]:
     """Check entries and checkpoints in order; returns the roots at the wanted sizes and at the last one."""
     tree, roots = StreamingRoot(), {0: StreamingRoot().root().hex()}
     seen: dict[str, int] = {}
@@ -126,7 +130,11 @@ def _walk(
         checkpoints = _checkpoints_between(session, first + 1, last + 1)
         for row in rows:
             if row.position != expected:
-                gap = f"entry {expected}" if row.position == expected + 1 else f"entries {expected} to {row.position - 1}"
+                gap = (
+                    f"entry {expected}"
+                    if row.position == expected + 1
+                    else f"entries {expected} to {row.position - 1}"
+                )
                 report.fail(
                     "ledger.position",
                     f"entry {expected}",
@@ -250,7 +258,10 @@ def _check_checkpoint(
         edge_root = "malformed"
     if edge_root != root:
         report.fail(
-            "ledger.checkpoint_root", subject, f"{subject} has a right edge that does not lead to its root", found=edge_root
+            "ledger.checkpoint_root",
+            subject,
+            f"{subject} has a right edge that does not lead to its root",
+            found=edge_root,
         )
     return broken
 
@@ -276,7 +287,9 @@ def _stray_index(session: Session, size: int, report: _Report) -> None:
     late = [position for position in session.scalars(later) if session.get(LedgerEntry, position) is None]
     for position in sorted({*session.scalars(query), *late}):
         report.fail(
-            "ledger.index", f"entry {position}", f"the subject index names entry {position}, which is not there"
+            "ledger.index",
+            f"entry {position}",
+            f"the subject index names entry {position}, which is not there",
         )
 
 
@@ -333,8 +346,8 @@ def _anchor_finding(ledger: Ledger, anchored: Checkpoint, size: int, roots: dict
     if finding.outcome is not Outcome.PASSED or anchored.size >= size or _caught_up(ledger, size):
         return finding
     message = (
-        f"the anchor covers {anchored.size} of {size} entries: a process died before it wrote the anchor, another machine "
-        "appended with an anchor of its own, or the file was rolled back; the next append here moves it on"
+        f"the anchor covers {anchored.size} of {size} entries: a process died before it wrote the anchor, another "
+        "machine appended with an anchor of its own, or the file was rolled back; the next append here moves it on"
     )
     evidence = {"anchored": anchored.size, "entries": size, "behind": size - anchored.size}
     return _finding("ledger.anchor", Outcome.NOT_CHECKED, "anchor", message, evidence)
@@ -360,7 +373,11 @@ def _wait_until(true: Callable[[], bool], seconds: float) -> bool:
 
 
 def _compare(check: str, what: str, checkpoint: Checkpoint, size: int, roots: dict[int, str]) -> Finding:
-    evidence: dict[str, Any] = {"anchored": checkpoint.size, "entries": size, "expected": checkpoint.root.hex()}
+    evidence: dict[str, Any] = {
+        "anchored": checkpoint.size,
+        "entries": size,
+        "expected": checkpoint.root.hex(),
+    }
     if checkpoint.size > size:
         message = f"{what} covers {checkpoint.size} entries, but the log has {size}: the newest were cut off"
         return _finding(check, Outcome.FAILED, what, message, evidence)
@@ -368,7 +385,9 @@ def _compare(check: str, what: str, checkpoint: Checkpoint, size: int, roots: di
     if found != checkpoint.root.hex():
         message = f"{what} has another root at {checkpoint.size} entries: the log was rewritten"
         return _finding(check, Outcome.FAILED, what, message, {**evidence, "found": found})
-    return _finding(check, Outcome.PASSED, what, f"the log contains {what} at {checkpoint.size} entries", evidence)
+    return _finding(
+        check, Outcome.PASSED, what, f"the log contains {what} at {checkpoint.size} entries", evidence
+    )
 
 
 def _finding(check: str, outcome: Outcome, subject: str, message: str, evidence: dict[str, Any]) -> Finding:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from assay import __version__
 from assay.contract import Contract, load_contract
 from assay.db import Database, open_database
@@ -110,6 +112,11 @@ class Line:
         *,
         inputs: Iterable[tuple[str, str | None] | str] = (),
         findings: Iterable[Finding] = (),
+        session: Session | None = None,
     ) -> Entry:
-        """Sign a statement about a step and append it to the ledger; the same statement is never entered twice."""
-        return self.ledger.append(self.statement(step, subjects, facts, inputs=inputs, findings=findings))
+        """Sign a statement about a step and append it to the ledger; the same statement is never entered twice.
+
+        With a `session` of `Database.write()` the entry stands or falls with that transaction.
+        """
+        statement = self.statement(step, subjects, facts, inputs=inputs, findings=findings)
+        return self.ledger.append(statement, session=session)

@@ -15,6 +15,7 @@ from assay.contract import Contract
 from assay.contract.models import Column
 from assay.db import add_findings, advance_delivery, get_delivery, latest_snapshot
 from assay.findings import Finding, Outcome, Scope, Severity, Verdict
+from assay.intake.tables import ReadError, table_schema
 from assay.line.context import Line
 from assay.line.errors import DeliveryRejected
 from assay.line.rows import data_files, delivery_batches, picked, without
@@ -36,7 +37,6 @@ def validate(line: Line, deliveries: list[str]) -> dict[str, Any]:
         DeliveryRejected: No delivery of the run could be read.
     """
     from assay.expect import validate_files
-    from assay.intake import ReadError
 
     readable, failing, reasons = [], 0, []
     for delivery_id in deliveries:
@@ -63,14 +63,14 @@ def validate(line: Line, deliveries: list[str]) -> dict[str, Any]:
         with line.database.write() as session:
             add_findings(session, delivery_id, result.findings)
             advance_delivery(session, delivery_id, "validated", rows=result.rows, detail={"validation": facts})
-            manifest = _manifest(session, delivery_id)
-        line.record(
-            "delivery-validated",
-            [(delivery_id, manifest)],
-            {"delivery": delivery_id, "rows": result.rows, "failing": facts["failing"]},
-            inputs=[("failing-rows", stored.sha256)],
-            findings=result.findings,
-        )
+            line.record(
+                "delivery-validated",
+                [(delivery_id, _manifest(session, delivery_id))],
+                {"delivery": delivery_id, "rows": result.rows, "failing": facts["failing"]},
+                inputs=[("failing-rows", stored.sha256)],
+                findings=result.findings,
+                session=session,
+            )
         readable.append(delivery_id)
         failing += result.failing_rows.num_rows
     if not readable:
@@ -106,7 +106,7 @@ def screen(line: Line, deliveries: list[str]) -> dict[str, Any]:
         str(batch),
         contract,
         trusted=trusted,
-        previous=str(snapshot_file(line, previous.id, work / "previous.parquet")) if previous else None,
+        previous=str(snapshot_file(line, previous, work / "previous.parquet")) if previous else None,
         seed=line.contract.screen.seed,
     )
     stored = put_table(line.store, report.rows)
@@ -134,14 +134,22 @@ def screen(line: Line, deliveries: list[str]) -> dict[str, Any]:
                 verdict=str(Verdict.HOLD if why else Verdict.ACCEPT),
                 detail={"screen": {**facts, "why_held": why}},
             )
-        line.record(
-            "delivery-screened",
-            [(delivery_id, manifests[delivery_id])],
-            {"delivery": delivery_id, "verdict": "hold" if why else "accept", "why": why, "tier": str(report.tier), **facts},
-            inputs=[("screen-report", stored.sha256)]
-            + ([(previous.id, previous.merkle_root)] if previous else []),
-            findings=report.findings,
-        )
+            line.record(
+                "delivery-screened",
+                [(delivery_id, manifests[delivery_id])],
+                {
+                    "delivery": delivery_id,
+                    "verdict": "hold" if why else "accept",
+                    "why": why,
+                    "tier": report.tier,
+                    "rows": len(rows),
+                    "quarantined": len(bad),
+                },
+                inputs=[("screen-report", stored.sha256)]
+                + ([(previous.id, previous.merkle_root)] if previous else []),
+                findings=report.findings,
+                session=session,
+            )
         quarantined += len(bad)
         if why:
             held.append(delivery_id)
@@ -184,8 +192,6 @@ def _spool(
     target: Path,
 ) -> tuple[Path, dict[str, np.ndarray]]:
     """Write the valid rows of all deliveries to one file; returns it, and each delivery's row numbers in order."""
-    from assay.intake import table_schema
-
     schema = table_schema(contract)
     numbers: dict[str, np.ndarray] = {}
 
@@ -220,7 +226,13 @@ def _open_cases(
     why: list[str],
 ) -> None:
     """A case for rows that failed validation, one for rows that look poisoned, and one for the delivery if it is held."""
-    common = {"database": line.database, "store": line.store, "dataset": line.dataset, "delivery_id": delivery_id}
+    common: dict[str, Any] = {
+        "database": line.database,
+        "store": line.store,
+        "dataset": line.dataset,
+        "delivery_id": delivery_id,
+        "review": line.contract.review,
+    }
     if len(failing):
         open_case(
             **common,
@@ -281,10 +293,10 @@ def _reject(line: Line, delivery_id: str, error: Exception) -> None:
     with line.database.write() as session:
         add_findings(session, delivery_id, [finding])
         advance_delivery(session, delivery_id, "rejected", verdict="reject")
-        manifest = _manifest(session, delivery_id)
-    line.record(
-        "delivery-validated",
-        [(delivery_id, manifest)],
-        {"delivery": delivery_id, "verdict": "reject"},
-        findings=[finding],
-    )
+        line.record(
+            "delivery-validated",
+            [(delivery_id, _manifest(session, delivery_id))],
+            {"delivery": delivery_id, "verdict": "reject"},
+            findings=[finding],
+            session=session,
+        )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from assay.db import add_findings, advance_delivery
+from assay.db import add_findings, advance_delivery, get_delivery
 from assay.findings import Outcome, Verdict, worst
 from assay.intake import verify_delivery
 from assay.line.context import Line
-from assay.line.errors import DeliveryNotProved, DeliveryRejected
+from assay.line.errors import DeliveryNotProved, DeliveryRejected, Undecided
 
 
 def land(line: Line, source_id: str) -> dict[str, Any]:
@@ -32,26 +32,27 @@ def land(line: Line, source_id: str) -> dict[str, Any]:
     )
     if proof.verdict is None:
         return {"source": source_id, "delivery": None, "verdict": None}
-    line.record(
-        "delivery-verified",
-        [(proof.delivery_id, proof.manifest_sha256)],
-        {
-            "delivery": proof.delivery_id,
-            "source": source_id,
-            "publisher": proof.publisher,
-            "key": proof.key_id,
-            "sequence": proof.sequence,
-            "signed_at": proof.signed_at,
-            "verdict": str(proof.verdict),
-        },
-        inputs=[(f"file:{path}", sha256) for path, sha256, _ in proof.files]
-        + ([f"key:{proof.key_id}"] if proof.key_id else []),
-        findings=proof.findings,
-    )
     with line.database.write() as session:
         add_findings(session, proof.delivery_id, proof.findings)
         if proof.verdict is Verdict.REJECT:
             advance_delivery(session, proof.delivery_id, "rejected", verdict="reject")
+        line.record(
+            "delivery-verified",
+            [(proof.delivery_id, proof.manifest_sha256)],
+            {
+                "delivery": proof.delivery_id,
+                "source": source_id,
+                "publisher": proof.publisher,
+                "key": proof.key_id,
+                "sequence": proof.sequence,
+                "signed_at": proof.signed_at,
+                "verdict": str(proof.verdict),
+            },
+            inputs=[(f"file:{file.path}", file.sha256) for file in proof.files]
+            + ([proof.key_id] if proof.key_id else []),
+            findings=proof.findings,
+            session=session,
+        )
     said = "; ".join(f"{f.check}: {f.message}" for f in proof.findings if f.outcome is not Outcome.PASSED)
     if proof.verdict is Verdict.REJECT:
         raise DeliveryRejected(
@@ -75,9 +76,6 @@ def verdicts(line: Line, sources: list[str], landed: list[dict[str, Any] | None]
     Raises:
         DeliveryRejected: A source's delivery was rejected on landing or later.
     """
-    from assay.db import get_delivery
-    from assay.line.errors import Undecided
-
     offered = {item["source"]: item["delivery"] for item in landed if item}
     states: dict[str, str] = {}
     with line.database.session() as session:

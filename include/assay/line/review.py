@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from assay.canonical import canonical_json, sha256_hex
 from assay.db import advance_delivery, get_delivery, list_deliveries
 from assay.findings import Answer
 from assay.line.context import Line
@@ -50,7 +51,10 @@ def record_decision(line: Line, case: CaseView, action: str, reviewer: str, reas
     )
     line.record(
         "case-decided",
-        [(case.id, case.digest)],
+        [
+            (case.id, case.digest),
+            (made.decision_id, sha256_hex(canonical_json([case.id, action, reviewer, reason]))),
+        ],
         {
             "case": case.id,
             "decision": made.decision_id,
@@ -83,9 +87,10 @@ def settle(line: Line) -> None:
                 advance_delivery(session, delivery_id, "rejected", verdict="reject")
             else:
                 advance_delivery(session, delivery_id, "held", verdict="accept")
-        line.record(
-            "delivery-decided",
-            [(delivery_id, manifest)],
-            {"delivery": delivery_id, "verdict": "reject" if refused else "accept"},
-            inputs=[(c.id, c.digest) for c in cases],
-        )
+            line.record(
+                "delivery-decided",
+                [(delivery_id, manifest)],
+                {"delivery": delivery_id, "verdict": "reject" if refused else "accept"},
+                inputs=[(c.id, c.digest) for c in cases],
+                session=session,
+            )

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from assay.db import delivery_files
-from assay.intake import is_data_file, read_batches
+from assay.intake.tables import is_table_name, read_batches, table_schema
 from assay.line.context import Line
 
 
@@ -44,7 +44,7 @@ def data_files(line: Line, delivery_id: str) -> list[DataFile]:
     """The files of a delivery that hold rows, by path."""
     with line.database.session() as session:
         files = [(f.path, f.sha256) for f in delivery_files(session, delivery_id)]
-    return [DataFile(path, sha256, line.store.local_path(sha256)) for path, sha256 in files if is_data_file(path)]
+    return [DataFile(path, sha256, line.store.local_path(sha256)) for path, sha256 in files if is_table_name(path)]
 
 
 def delivery_batches(line: Line, delivery_id: str) -> Iterator[Batch]:
@@ -83,6 +83,20 @@ def without(batch: Batch, excluded: np.ndarray) -> tuple[pa.RecordBatch, np.ndar
     return batch.rows.filter(pa.array(keep)), numbers[keep]
 
 
+def only(batch: Batch, wanted: np.ndarray) -> tuple[pa.RecordBatch, np.ndarray]:
+    """The wanted rows of the batch.
+
+    Args:
+        batch: Rows of a delivery.
+        wanted: Sorted row numbers within the delivery, int64, shape (k,).
+
+    Returns:
+        The rows, and their numbers.
+    """
+    here = wanted[np.searchsorted(wanted, batch.first) : np.searchsorted(wanted, batch.first + batch.rows.num_rows)]
+    return batch.rows.take(pa.array(here - batch.first)), here
+
+
 def picked(line: Line, delivery_id: str, wanted: np.ndarray) -> pa.Table:
     """Some rows of a delivery, with their numbers as the column `_row`.
 
@@ -93,13 +107,11 @@ def picked(line: Line, delivery_id: str, wanted: np.ndarray) -> pa.Table:
     """
     parts = []
     for batch in delivery_batches(line, delivery_id):
-        last = batch.first + batch.rows.num_rows
-        here = wanted[np.searchsorted(wanted, batch.first) : np.searchsorted(wanted, last)]
+        rows, here = only(batch, wanted)
         if len(here):
-            rows = batch.rows.take(pa.array(here - batch.first))
             parts.append(pa.Table.from_batches([rows]).append_column("_row", pa.array(here, pa.int64())))
     if parts:
         return pa.concat_tables(parts).combine_chunks()
-    from assay.intake import table_schema
+    from assay.intake.tables import table_schema
 
     return table_schema(line.contract).append(pa.field("_row", pa.int64())).empty_table()

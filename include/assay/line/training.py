@@ -14,7 +14,7 @@ from assay.canonical import sha256_hex, utc_now
 from assay.db import ModelRow, Run, Snapshot, add_findings, champion, get_model, get_run, list_runs, put_model, put_run
 from assay.errors import Transient
 from assay.findings import Finding, Outcome, worst
-from assay.ledger import model_key, sign_statement, signing_key
+from assay.ledger import Statement, model_key, sign_statement, signing_key
 from assay.line.context import Line
 from assay.line.errors import ChallengerRefused, RunInterrupted, RunStopped
 from assay.line.snapshots import find_snapshot, manifest_of, snapshot_table
@@ -91,14 +91,14 @@ def train(line: Line, snapshot: str = "latest", *, on_event: Callable[[Event], N
         detail=facts,
     )
     if result.status != "finished" or result.bundle_dir is None:
-        line.record(
+        statement = line.statement(
             "run-finished",
             [(result.run_id, request.data_sha256)],
             facts,
             inputs=[(taken.id, taken.merkle_root)],
             findings=result.findings,
         )
-        _register(line, run_row, result.findings, None)
+        _register(line, run_row, result.findings, None, statement)
         raise RunStopped(
             f"the run {result.status.replace('_', ' ')}: {result.reason}",
             state="no model was made; the champion is unchanged",
@@ -255,7 +255,7 @@ def trusted_table(line: Line) -> pa.Table | None:
     """
     if line.contract.trusted is None:
         return None
-    from assay.intake import read_batches, table_schema
+    from assay.intake.tables import read_table
 
     path = Path(line.resolve(line.contract.trusted.uri).removeprefix("file://"))
     if line.contract.trusted.sha256 and sha256_hex(path.read_bytes()) != line.contract.trusted.sha256:
@@ -264,7 +264,7 @@ def trusted_table(line: Line) -> pa.Table | None:
             expected=line.contract.trusted.sha256,
             found=sha256_hex(path.read_bytes()),
         )
-    return pa.Table.from_batches(read_batches(path, line.contract), table_schema(line.contract))
+    return read_table(path, line.contract)
 
 
 def accepted_curves(line: Line) -> list[list[CurvePoint]]:
@@ -279,7 +279,7 @@ def accepted_curves(line: Line) -> list[list[CurvePoint]]:
 
 def blocking_cases(line: Line, snapshot_id: str) -> int:
     """Undecided cases about held deliveries that the snapshot, or one before it, admitted rows of."""
-    admitted = {part["delivery"] for part in manifest_of(line, find_snapshot(line, snapshot_id))["parts"]}
+    admitted = {part.delivery_id for part in manifest_of(line, find_snapshot(line, snapshot_id)).parts}
     cases = list_cases(line.database, dataset=line.dataset, status="open")
     return sum(case.blocking and case.delivery_id in admitted for case in cases)
 
@@ -301,7 +301,6 @@ def _seal(
         inputs=[(taken.id, taken.merkle_root)],
         findings=result.findings,
     )
-    line.ledger.append(statement)
     model_key(line.settings)
     bundle, digest = seal_bundle(
         result.bundle_dir,
@@ -322,16 +321,19 @@ def _seal(
         metrics={"digest": digest, "training_rows": taken.rows, **{k: v for k, v in spec.metrics.items() if v is not None}},
         made_at=utc_now(),
     )
-    _register(line, run_row, result.findings, row)
+    _register(line, run_row, result.findings, row, statement)
     return row
 
 
-def _register(line: Line, run: Run, findings: tuple[Finding, ...], model: ModelRow | None) -> None:
+def _register(
+    line: Line, run: Run, findings: tuple[Finding, ...], model: ModelRow | None, statement: Statement
+) -> None:
     with line.database.write() as session:
         put_run(session, run)
         add_findings(session, run.id, findings)
         if model is not None:
             put_model(session, model)
+        line.ledger.append(statement, session=session)
 
 
 def _known(line: Line, run: Run) -> dict[str, Any]:

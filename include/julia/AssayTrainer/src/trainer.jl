@@ -23,11 +23,11 @@ function Trainer(
 ) where {T}
     isempty(blueprint.layers) && throw(ArgumentError("the blueprint has no layers"))
     place = device_of(device)
-    judge = objective(loss_name)
+    goal = objective(loss_name)
     model = Chain((on_device(place, layer) for layer in blueprint.layers)...)
     rule = Flux.Adam(Float64(learning_rate), (Float64(beta1), Float64(beta2)), Float64(epsilon))
     state = Flux.setup(rule, model)
-    return Trainer{T,typeof(place),typeof(judge),typeof(model),typeof(state)}(model, state, judge, place)
+    return Trainer{T,typeof(place),typeof(goal),typeof(model),typeof(state)}(model, state, goal, place)
 end
 
 on_device(place::Device, layer::Dense) =

@@ -20,7 +20,8 @@ square_sum(::Any) = 0.0
 
 """One update; returns the loss before it, the gradient's norm, and whether the update was made."""
 function step!(trainer::Trainer, x, y)
-    value, gradients = Flux.withgradient(model -> loss(trainer.loss, model(x), y), trainer.model)
+    goal = trainer.loss
+    value, gradients = Flux.withgradient(model -> loss(goal, model(x), y), trainer.model)
     gradient = gradients[1]
     norm = sqrt(square_sum(gradient))
     # Checked here, because Flux would either throw or pass over the batch without a word.

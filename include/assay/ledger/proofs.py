@@ -1,0 +1,289 @@
+"""Proofs that need no database, no store and no Assay account: a JSON file and the ledger's public key.
+
+A proof holds one signed checkpoint; signed statements with their paths to its root; and, for a row, the row's cells
+with their path to the snapshot's root, the snapshot's manifest, which states that root, and the statement that admitted
+it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from assay.canonical import canonical_json
+from assay.db import LedgerCheckpoint, LedgerEntry, LedgerSubject, get_snapshot
+from assay.errors import AssayError
+from assay.ledger.checkpoints import Checkpoint, open_checkpoint, verifier_key
+from assay.ledger.errors import LedgerError, NotInLedger, ProofError
+from assay.ledger.log import Ledger, leaf_hashes, lookup_key, open_row
+from assay.ledger.lookup import FoundRow, find_rows, read_manifest, split_row_name
+from assay.ledger.merkle import Hashes, as_hashes, inclusion_proof, leaf_hash, verify_inclusion
+from assay.ledger.rows import hash_cells
+from assay.ledger.snapshot import SnapshotManifest, part_hashes
+from assay.ledger.statements import Statement, verify_envelope
+from assay.store import ObjectStore
+
+FORMAT = "https://assay.dev/proof/v1"
+MAX_STATEMENTS = 200
+_ADMITTED = "snapshot-admitted"
+
+
+@dataclass(frozen=True)
+class Proved:
+    """What a proof that stood up says.
+
+    Attributes:
+        checkpoint: The log's state that everything is proved against.
+        statements: The proved statements, with their positions in the log.
+        row: Column to value of the proved row, if it is one.
+        snapshot: Id of the snapshot that holds the row.
+    """
+
+    checkpoint: Checkpoint
+    statements: tuple[tuple[int, Statement], ...]
+    row: Mapping[str, Any] | None = None
+    snapshot: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready facts."""
+        return {
+            "origin": self.checkpoint.origin,
+            "size": self.checkpoint.size,
+            "root": self.checkpoint.root.hex(),
+            "statements": [
+                {"position": position, "step": statement.step, "id": statement.id}
+                for position, statement in self.statements
+            ],
+            "snapshot": self.snapshot,
+            "row": self.row,
+        }
+
+
+def prove(ledger: Ledger, what: int | str, *, store: ObjectStore | None = None) -> dict[str, Any]:
+    """Make a proof, JSON-ready.
+
+    Args:
+        ledger: The log.
+        what: A position, a statement's id, a name or digest (then all statements about it), or `dataset:key` for a row.
+        store: The object store; only rows need it.
+
+    Raises:
+        NotInLedger: Nothing goes by that name.
+        LedgerError: The log's newest checkpoint is not in order, so that nothing can be proved against it.
+    """
+    row: dict[str, Any] | None = None
+    with ledger.database.session() as session:
+        positions = _positions(session, what)
+    if (
+        not positions
+        and isinstance(what, str)
+        and (name := split_row_name(ledger.database, what)) is not None
+    ):
+        if store is None:
+            raise NotInLedger(f"{what!r} is a row, and rows need the object store")
+        found = find_rows(ledger.database, store, *name)[0]
+        row = _row_proof(ledger, store, found)
+        with ledger.database.session() as session:
+            positions = [
+                position
+                for position in _positions(session, found.snapshot_id)
+                if _step_of(session, position) == _ADMITTED
+            ]
+        if not positions:
+            raise NotInLedger(f"no statement in the ledger admits {found.snapshot_id}, which holds the row")
+    if not positions:
+        raise NotInLedger(
+            f"nothing in the ledger goes by {what!r}",
+            next_step="give a position, a statement's id, another id, a SHA-256, or dataset:key for a row",
+        )
+    if len(positions) > MAX_STATEMENTS:
+        raise NotInLedger(
+            f"{len(positions)} statements are about {what!r}; a proof holds {MAX_STATEMENTS}",
+            next_step="name a statement's id or position",
+        )
+    proof = _log_proof(ledger, positions)
+    proof["about"] = str(what)
+    if row is not None:
+        proof["row"] = row
+    return proof
+
+
+def verify_proof(proof: Mapping[str, Any], public_key: Ed25519PublicKey) -> Proved:
+    """Check a proof against the ledger's public key; nothing else is needed.
+
+    Raises:
+        ProofError: It does not prove what it says.
+    """
+    try:
+        return _verify(proof, public_key)
+    except ProofError:
+        raise
+    except AssayError as error:
+        raise ProofError(
+            f"the proof does not stand up: {error.message}", expected=error.expected, found=error.found
+        ) from error
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
+        raise ProofError("the proof is malformed", expected=FORMAT, found=repr(error)[:200]) from error
+
+
+# --------------------------------------------------------------------------------------------------------------- making
+def _positions(session: Session, what: int | str) -> list[int]:
+    query = select(LedgerEntry.position)
+    if isinstance(what, int) or (what.isdecimal() and len(what) < 19):
+        query = query.where(LedgerEntry.position == int(what))
+    elif what.startswith("statement-"):
+        query = query.where(LedgerEntry.statement_id == what)
+    else:
+        query = select(LedgerSubject.position).where(
+            LedgerSubject.name == lookup_key(what), LedgerSubject.role == "subject"
+        )
+    return sorted(set(session.scalars(query)))
+
+
+def _step_of(session: Session, position: int) -> str:
+    entry = session.get(LedgerEntry, position)
+    return "" if entry is None else entry.predicate_type.rpartition("/v1")[0].rpartition("/")[2]
+
+
+def _log_proof(ledger: Ledger, positions: Sequence[int]) -> dict[str, Any]:
+    with ledger.database.session() as session:
+        newest = session.scalars(
+            select(LedgerCheckpoint).order_by(LedgerCheckpoint.size.desc()).limit(1)
+        ).first()
+        if newest is None:
+            raise LedgerError(
+                "the ledger has no checkpoint", next_step="`assay ledger verify` says what is wrong"
+            )
+        checkpoint = open_row(newest, ledger.public_key)
+        leaves = as_hashes(leaf_hashes(session, checkpoint.size))
+        if len(leaves) != checkpoint.size:
+            raise LedgerError(
+                "the ledger lacks entries that its newest checkpoint covers",
+                expected=checkpoint.size,
+                found=len(leaves),
+                next_step="`assay ledger verify` names them",
+            )
+        entries = []
+        for position in positions:
+            row = session.get_one(LedgerEntry, position)
+            path = inclusion_proof(position, checkpoint.size, [leaves])
+            entries.append(
+                {
+                    "position": position,
+                    "envelope": json.loads(row.envelope),
+                    "path": [_encode(node) for node in path],
+                }
+            )
+    proof = {
+        "format": FORMAT,
+        "key": verifier_key(ledger.public_key),
+        "checkpoint": newest.note,
+        "entries": entries,
+    }
+    verify_proof(proof, ledger.public_key)  # a proof that does not stand up must not leave the house
+    return proof
+
+
+def _row_proof(ledger: Ledger, store: ObjectStore, found: FoundRow) -> dict[str, Any]:
+    with ledger.database.session() as session:
+        snapshot = get_snapshot(session, found.snapshot_id)
+    if snapshot is None:
+        raise NotInLedger(f"the snapshot {found.snapshot_id} is not registered")
+    manifest = read_manifest(store, snapshot)
+    path = inclusion_proof(found.index, manifest.rows, _all_hashes(store, manifest))
+    root = bytes.fromhex(manifest.merkle_root)
+    verify_inclusion(hash_cells(found.cells), found.index, manifest.rows, path, root)
+    return {
+        "snapshot": found.snapshot_id,
+        "manifest": manifest.to_json().decode(),
+        "index": found.index,
+        "cells": [list(cell) for cell in found.cells],
+        "path": [_encode(node) for node in path],
+        "origin": {
+            "delivery": found.delivery,
+            "source": found.source,
+            "file": found.file,
+            "record": found.record,
+            "decision": found.decision,
+        },
+    }
+
+
+def _all_hashes(store: ObjectStore, manifest: SnapshotManifest) -> Iterator[Hashes]:
+    for part in manifest.parts:
+        yield from part_hashes(store, part)
+
+
+# ------------------------------------------------------------------------------------------------------------- checking
+def _verify(proof: Mapping[str, Any], public_key: Ed25519PublicKey) -> Proved:
+    if proof["format"] != FORMAT:
+        raise ProofError("this is not a proof of Assay's", expected=FORMAT, found=proof["format"])
+    checkpoint = open_checkpoint(proof["checkpoint"], public_key)
+    entries = proof["entries"]
+    if not isinstance(entries, list) or not 0 < len(entries) <= MAX_STATEMENTS:
+        raise ProofError(
+            "a proof has at least one entry", expected=f"1 to {MAX_STATEMENTS}", found=len(entries)
+        )
+    statements = []
+    for entry in entries:
+        envelope = canonical_json(entry["envelope"]).decode()
+        statement = verify_envelope(envelope, public_key)
+        position = _whole(entry["position"])
+        leaf = leaf_hash(envelope.encode())
+        verify_inclusion(leaf, position, checkpoint.size, _path(entry["path"]), checkpoint.root)
+        statements.append((position, statement))
+    row = proof.get("row")
+    if row is None:
+        return Proved(checkpoint, tuple(statements))
+    snapshot = _verify_row(row, [statement for _, statement in statements])
+    return Proved(checkpoint, tuple(statements), {name: value for name, _, value in row["cells"]}, snapshot)
+
+
+def _verify_row(row: Mapping[str, Any], statements: Sequence[Statement]) -> str:
+    data = row["manifest"].encode()
+    manifest, digest = SnapshotManifest.from_json(data), hashlib.sha256(data).hexdigest()
+    admitted = {
+        subject.name
+        for statement in statements
+        if statement.step == _ADMITTED
+        for subject in statement.subjects
+        if subject.sha256 == digest
+    }
+    if row["snapshot"] not in admitted:
+        raise ProofError(
+            "no statement in the proof admits the snapshot that holds the row",
+            expected=f"{row['snapshot']} with the manifest {digest}",
+            found=", ".join(sorted(admitted)) or "none",
+        )
+    cells = [(str(name), str(kind), value) for name, kind, value in row["cells"]]
+    if sorted(name for name, _, _ in cells) != sorted(manifest.columns):
+        raise ProofError("the row does not have the snapshot's columns", expected=", ".join(manifest.columns))
+    root = bytes.fromhex(manifest.merkle_root)
+    verify_inclusion(hash_cells(cells), _whole(row["index"]), manifest.rows, _path(row["path"]), root)
+    return str(row["snapshot"])
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ProofError("a position in the proof is not a whole number", found=value)
+    return value
+
+
+def _path(listed: Any) -> list[bytes]:
+    try:
+        return [base64.b64decode(node, validate=True) for node in listed]
+    except binascii.Error as error:
+        raise ProofError("a path in the proof is not base64") from error
+
+
+def _encode(node: bytes) -> str:
+    return base64.b64encode(node).decode()
