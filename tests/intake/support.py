@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import datetime as dt
+import functools
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +31,19 @@ FILES = {
 }
 
 
+@functools.cache
+def _migrated() -> Path:
+    """An empty registry, made once: the migration is tested elsewhere."""
+    folder = Path(tempfile.mkdtemp(prefix="assay-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    database = Database(f"sqlite:///{folder / 'assay.db'}")
+    database.migrate()
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.dispose()
+    return folder / "assay.db"
+
+
 @dataclass
 class Line:
     """One publisher, one or more sources, one registry."""
@@ -38,7 +55,10 @@ class Line:
 
     def __post_init__(self) -> None:
         self.new_key("first")
-        self.database: Database = open_database(Settings.from_env())
+        settings = Settings.from_env()
+        settings.make_home()
+        shutil.copy(_migrated(), settings.home / "assay.db")
+        self.database: Database = open_database(settings)
         self.store: ObjectStore = open_store(Settings.from_env())
 
     @property
@@ -66,7 +86,10 @@ class Line:
             "dataset": "adult",
             "publishers": [{"id": "census", "keys": listed}] if publishers is None else publishers,
             "sources": [west] if sources is None else sources,
-            "schema": {"key": ["person_id"], "columns": {"person_id": {"type": "integer"}, "age": {"type": "integer"}}},
+            "schema": {
+                "key": ["person_id"],
+                "columns": {"person_id": {"type": "integer"}, "age": {"type": "integer"}},
+            },
         }
         return Contract.model_validate(body | more)
 
@@ -77,7 +100,12 @@ class Line:
 
     def source(self, name: str = "west", **more: Any) -> dict[str, Any]:
         """A source as a contract lists it."""
-        plain = {"id": name, "publisher": "census", "uri": f"{name}/", "signature": f"SHA256SUMS{self.ending}"}
+        plain = {
+            "id": name,
+            "publisher": "census",
+            "uri": f"{name}/",
+            "signature": f"SHA256SUMS{self.ending}",
+        }
         return plain | more
 
     def deliver(
@@ -96,7 +124,9 @@ class Line:
         for path, data in (FILES if files is None else files).items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(data)
-        publish(folder, contract or self.contract(), source, self.keys[key], sequence=sequence, created=created)
+        publish(
+            folder, contract or self.contract(), source, self.keys[key], sequence=sequence, created=created
+        )
         return folder
 
     def sign(self, folder: Path, key: str = "first", **more: Any) -> None:
@@ -104,7 +134,9 @@ class Line:
         sign = sign_minisign if self.format == "minisign" else sign_ed25519
         sign(folder / "SHA256SUMS", self.keys[key], **more)
 
-    def verify(self, location: Path | str, contract: Contract | None = None, *args: Any, **more: Any) -> VerifiedDelivery:
+    def verify(
+        self, location: Path | str, contract: Contract | None = None, *args: Any, **more: Any
+    ) -> VerifiedDelivery:
         """Verify with this line's registry and store."""
         return verify_delivery(
             str(location),

@@ -29,7 +29,9 @@ def test_both_line_forms_are_read_in_the_order_of_the_manifest() -> None:
 
 def test_digits_may_be_upper_case_and_a_leading_dot_slash_means_nothing() -> None:
     """`find -exec sha256sum` writes ./name, PowerShell upper case."""
-    assert parse_manifest(f"{'AB' * 32}  ./part/x.csv\n".encode()) == {"part/x.csv": Digest("sha256", "ab" * 32)}
+    assert parse_manifest(f"{'AB' * 32}  ./part/x.csv\n".encode()) == {
+        "part/x.csv": Digest("sha256", "ab" * 32)
+    }
 
 
 @pytest.mark.parametrize("algorithm", ["md5", "sha1"])
@@ -95,7 +97,9 @@ def test_line_ends_may_be_crlf_throughout_and_a_mark_may_lead() -> None:
         (f"{A}  one\0.csv\n", 1, "NUL"),
     ],
 )
-def test_a_line_that_is_not_understood_fails_the_manifest_and_is_named(text: str, line: int | None, says: str) -> None:
+def test_a_line_that_is_not_understood_fails_the_manifest_and_is_named(
+    text: str, line: int | None, says: str
+) -> None:
     """Nothing is skipped: the error says which line, and what is wrong with it."""
     with pytest.raises(ManifestError, match=says) as raised:
         parse_manifest(text.encode())

@@ -95,7 +95,9 @@ def test_any_flipped_byte_of_a_raw_signature_is_refused(tmp_path: Path) -> None:
             verify_signature(MANIFEST, bytes(changed), signer.publisher(), TODAY)
 
 
-def test_any_changed_letter_of_a_minisign_signature_is_refused_but_for_the_untrusted_comment(tmp_path: Path) -> None:
+def test_any_changed_letter_of_a_minisign_signature_is_refused_but_for_the_untrusted_comment(
+    tmp_path: Path,
+) -> None:
     """The untrusted comment is not signed, and nothing of it is used; all else is signed or says how to check."""
     signer = Signer(tmp_path, "minisign")
     signature = signer.sign(trusted_comment="timestamp:1700000000")
@@ -106,7 +108,9 @@ def test_any_changed_letter_of_a_minisign_signature_is_refused_but_for_the_untru
         with pytest.raises(SignatureRefused):
             verify_signature(MANIFEST, bytes(changed), signer.publisher(), TODAY)
     free = b"untrusted comment: sequence:99" + signature[first_line:]
-    assert verify_signature(MANIFEST, free, signer.publisher(), TODAY).trusted_comment == "timestamp:1700000000"
+    assert (
+        verify_signature(MANIFEST, free, signer.publisher(), TODAY).trusted_comment == "timestamp:1700000000"
+    )
 
 
 def test_a_trusted_comment_of_another_signature_is_refused(tmp_path: Path) -> None:
@@ -169,7 +173,9 @@ def test_a_key_outside_its_time_does_not_count(signer: Signer, window: dict[str,
 )
 def test_the_first_and_the_last_day_count(signer: Signer, window: dict[str, str]) -> None:
     """Windows include both ends; a revocation works from its own day on."""
-    assert verify_signature(MANIFEST, signer.sign(), signer.publisher(**window), TODAY).key_id == signer.key.id
+    assert (
+        verify_signature(MANIFEST, signer.sign(), signer.publisher(**window), TODAY).key_id == signer.key.id
+    )
 
 
 def test_a_key_counts_only_for_signatures_of_its_own_format(tmp_path: Path) -> None:
@@ -191,11 +197,15 @@ def test_a_key_counts_only_for_signatures_of_its_own_format(tmp_path: Path) -> N
         b"",
         b"\0" * 63,
         b"A" * 65,
-        b"-----BEGIN PGP SIGNATURE-----\n\niQ==\n-----END PGP SIGNATURE-----\n",
+        b"-----BEGIN PGP SIGNATURE-----\n\niQEzBA==\n-----END PGP SIGNATURE-----\n",
         base64.b64encode(b"x" * 63),
         b"untrusted comment: nothing more",
         b"untrusted comment: x\nRU\ntrusted comment: y\nAA==\n",
-        b"untrusted comment: x\n" + base64.b64encode(b"XX" + b"\0" * 72) + b"\ntrusted comment: y\n" + b"A" * 86 + b"==\n",
+        b"untrusted comment: x\n"
+        + base64.b64encode(b"XX" + b"\0" * 72)
+        + b"\ntrusted comment: y\n"
+        + b"A" * 86
+        + b"==\n",
         b"untrusted comment: " + b"x" * 20_000,
     ],
 )
@@ -221,7 +231,9 @@ def test_the_minisign_tool_accepts_what_is_signed_here(tmp_path: Path) -> None:
     for prehash in (True, False):
         signer.sign(prehash=prehash)
         done = subprocess.run(
-            ["minisign", "-V", "-P", signer.key.public_key, "-m", str(signer.manifest)], capture_output=True, text=True
+            ["minisign", "-V", "-P", signer.key.public_key, "-m", str(signer.manifest)],
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, done.stderr
         assert "Signature and comment signature verified" in done.stdout
@@ -232,7 +244,9 @@ def test_the_minisign_tool_signs_with_a_key_made_here(tmp_path: Path) -> None:
     """The secret key file is in the tool's own form."""
     signer = Signer(tmp_path, "minisign")
     subprocess.run(
-        ["minisign", "-S", "-s", str(signer.secret), "-m", str(signer.manifest)], check=True, capture_output=True
+        ["minisign", "-S", "-s", str(signer.secret), "-m", str(signer.manifest)],
+        check=True,
+        capture_output=True,
     )
     signature = signer.manifest.with_name("SHA256SUMS.minisig").read_bytes()
     assert verify_signature(MANIFEST, signature, signer.publisher(), TODAY).key_id == signer.key.id
@@ -244,14 +258,20 @@ def test_what_the_minisign_tool_signs_is_accepted_here(tmp_path: Path, option: l
     """With a key of the tool's, prehashed and legacy; its key id is the one that the tool prints."""
     manifest, public, secret = tmp_path / "SHA256SUMS", tmp_path / "key.pub", tmp_path / "key.secret"
     manifest.write_bytes(MANIFEST)
-    subprocess.run(["minisign", "-G", "-W", "-p", str(public), "-s", str(secret)], check=True, capture_output=True)
+    subprocess.run(
+        ["minisign", "-G", "-W", "-p", str(public), "-s", str(secret)], check=True, capture_output=True
+    )
     subprocess.run(
         ["minisign", "-S", *option, "-s", str(secret), "-m", str(manifest), "-t", "sequence:12"],
         check=True,
         capture_output=True,
     )
     comment, line = public.read_text().splitlines()
-    publisher = Publisher.model_validate({"id": "census", "keys": [{"format": "minisign", "public_key": line}]})
-    signed = verify_signature(MANIFEST, manifest.with_name("SHA256SUMS.minisig").read_bytes(), publisher, TODAY)
+    publisher = Publisher.model_validate(
+        {"id": "census", "keys": [{"format": "minisign", "public_key": line}]}
+    )
+    signed = verify_signature(
+        MANIFEST, manifest.with_name("SHA256SUMS.minisig").read_bytes(), publisher, TODAY
+    )
     assert signed.trusted_comment == "sequence:12"
     assert int(signed.key_id.removeprefix("minisign:"), 16) == int(comment.rpartition(" ")[2], 16)

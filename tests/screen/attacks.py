@@ -160,7 +160,11 @@ def backdoor(
             trigger[c] = values.index[int(rng.integers(len(values)))]
             frame.loc[rows, c] = trigger[c]
             continue
-        value = float(np.quantile(frame[c], rng.uniform(0.1, 0.9), method="nearest"))
+        values = frame[c].to_numpy(dtype=float)
+        common, counts = np.unique(values, return_counts=True)
+        if counts.max() > 0.2 * len(values):  # a value that every fifth row has makes no trigger
+            values = values[values != common[np.argmax(counts)]]
+        value = float(np.quantile(values, rng.uniform(0.1, 0.9), method="nearest"))
         trigger[c] = value
         written = np.full(len(rows), value)
         if jitter:

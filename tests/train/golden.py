@@ -52,7 +52,14 @@ def networks() -> list[tuple[str, str, str, list[DenseSpec]]]:
                 ],
             )
         )
-        found.append((f"no hidden layer, {dtype}", "logit_cross_entropy", dtype, [DenseSpec(in_=FEATURES, out=3, dtype=dtype)]))
+        found.append(
+            (
+                f"no hidden layer, {dtype}",
+                "logit_cross_entropy",
+                dtype,
+                [DenseSpec(in_=FEATURES, out=3, dtype=dtype)],
+            )
+        )
         found.append(
             (
                 f"regression, {dtype}",
@@ -98,7 +105,9 @@ def compute() -> dict[str, Any]:
         epochs = []
         for order in orders():
             stats = trainer.run_epoch(order)
-            epochs.append({"loss": stats.loss, "gradient_norm": stats.gradient_norm, "updates": stats.updates})
+            epochs.append(
+                {"loss": stats.loss, "gradient_norm": stats.gradient_norm, "updates": stats.updates}
+            )
         last = trainer.evaluate(np.arange(ROWS))
         cases.append(
             {

@@ -23,9 +23,10 @@ def test_the_same_table_writes_the_same_bytes(tmp_path):
 def test_another_cell_gives_another_digest(tmp_path):
     """The digest stands for the data."""
     changed = blobs().set_column(1, "x0", pa.array(np.r_[9.0, blobs()["x0"].to_numpy()[1:]]))
-    assert prepare(blobs(), blob_contract(), tmp_path / "a").data_sha256 != prepare(
-        changed, blob_contract(), tmp_path / "b"
-    ).data_sha256
+    assert (
+        prepare(blobs(), blob_contract(), tmp_path / "a").data_sha256
+        != prepare(changed, blob_contract(), tmp_path / "b").data_sha256
+    )
 
 
 def test_arrays_are_what_the_worker_expects(tmp_path):
@@ -40,7 +41,12 @@ def test_arrays_are_what_the_worker_expects(tmp_path):
     train, validation = np.load(prepared.arrays.train), np.load(prepared.arrays.validation)
     assert sorted([*train, *validation]) == list(range(300))
     np.testing.assert_array_equal(train, prepared.train_rows)
-    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["train.npy", "validation.npy", "x.npy", "y.npy"]
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
+        "train.npy",
+        "validation.npy",
+        "x.npy",
+        "y.npy",
+    ]
     assert all(p.stat().st_mode & 0o077 == 0 for p in (tmp_path / "run").iterdir())
 
 
@@ -135,7 +141,9 @@ def test_regression_labels_are_standardised_by_the_training_rows(tmp_path):
     y = np.load(prepared.arrays.y)
     assert prepared.task == "regression"
     assert y.dtype == np.float64
-    np.testing.assert_allclose([y[prepared.train_rows].mean(), y[prepared.train_rows].std()], [0, 1], atol=1e-9)
+    np.testing.assert_allclose(
+        [y[prepared.train_rows].mean(), y[prepared.train_rows].std()], [0, 1], atol=1e-9
+    )
     np.testing.assert_allclose(load_preprocessing(prepared.preprocessing).inverse_target(y), table["price"])
 
 

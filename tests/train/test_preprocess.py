@@ -34,7 +34,7 @@ def table() -> pa.Table:
             "city": ["Rome", "Oslo", "Rome", None, "Bern", "Oslo"],
             "member": [True, False, None, True, False, True],
             "since": [dt.date(2020, 1, day) for day in range(1, 7)],
-            "seen": pa.array([dt.datetime(2021, 1, 1, hour) for hour in range(6)], type=pa.timestamp("ms")),
+            "seen": pa.array([3_600_000 * hour for hour in range(6)], type=pa.timestamp("ms")),
             "label": ["a", "b", "a", "b", "a", "b"],
         }
     )
@@ -84,7 +84,14 @@ def test_categories_are_one_hot_and_each_row_has_exactly_one(agreed):
     strange = table().set_column(2, "city", pa.array(["Rome", "Paris", None, "Oslo", "Bern", "rome"]))
     np.testing.assert_array_equal(
         state.transform(strange)[:, 4:9],
-        [[0, 0, 1, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 0, 1], [0, 1, 0, 0, 0], [1, 0, 0, 0, 0], [0, 0, 0, 1, 0]],
+        [
+            [0, 0, 1, 0, 0],
+            [0, 0, 0, 1, 0],
+            [0, 0, 0, 0, 1],
+            [0, 1, 0, 0, 0],
+            [1, 0, 0, 0, 0],
+            [0, 0, 0, 1, 0],
+        ],
     )
 
 
@@ -109,7 +116,10 @@ def test_batches_of_rows_give_the_rows_of_the_whole(agreed):
     """Nothing is fitted at transform time; record batches and other column orders are fine."""
     state = fit(table(), agreed)
     whole = state.transform(table())
-    parts = [state.transform(batch) for batch in table().select(table().column_names[::-1]).to_batches(max_chunksize=2)]
+    parts = [
+        state.transform(batch)
+        for batch in table().select(table().column_names[::-1]).to_batches(max_chunksize=2)
+    ]
     np.testing.assert_array_equal(np.vstack(parts), whole)
     assert whole.dtype == np.float32
     assert whole.flags.c_contiguous

@@ -179,7 +179,9 @@ def test_the_epochs_loss_is_the_mean_over_rows_not_over_batches():
     """Twenty rows in batches of eight: the last four must not weigh double."""
     task = problem(rate=1e-12)
     trainer = ReferenceTrainer(task)
-    assert trainer.run_epoch(np.arange(20)).loss == pytest.approx(trainer.evaluate(np.arange(20)).loss, rel=1e-6)
+    assert trainer.run_epoch(np.arange(20)).loss == pytest.approx(
+        trainer.evaluate(np.arange(20)).loss, rel=1e-6
+    )
 
 
 def test_float32_and_float64_start_from_the_same_numbers():
@@ -195,7 +197,7 @@ def test_first_weights_are_glorots_uniform():
     limit = math.sqrt(6 / 150)
     assert np.abs(weight).max() <= limit
     assert np.abs(weight).max() > 0.99 * limit
-    assert abs(weight.mean()) < 0.02 * limit
+    assert abs(weight.mean()) < 0.04 * limit  # five standard errors
     assert not bias.any()
 
 

@@ -1,7 +1,9 @@
 """The contract of a data set: its models, the file it is read from, its JSON Schema, and the keys it trusts."""
 
+from assay.contract.advice import advice
 from assay.contract.base import Complaint, Identifier, Model
 from assay.contract.durations import Duration, format_duration, parse_duration
+from assay.contract.importers import Imported, ImportRefused, import_contract
 from assay.contract.keys import Key, Publisher, decode_key, key_id
 from assay.contract.loader import dump_contract, find_contracts, load_contract, parse_contract
 from assay.contract.models import (
@@ -19,7 +21,7 @@ from assay.contract.models import (
     Trusted,
 )
 from assay.contract.problems import ContractError, Problem
-from assay.contract.schema import contract_schema
+from assay.contract.schema import contract_schema, schema_text
 from assay.contract.training import (
     Activation,
     CurveLimits,
@@ -46,6 +48,8 @@ __all__ = [
     "Freshness",
     "Gates",
     "Identifier",
+    "ImportRefused",
+    "Imported",
     "Key",
     "KeyRefused",
     "Label",
@@ -61,11 +65,13 @@ __all__ = [
     "Training",
     "Trusted",
     "add_key",
+    "advice",
     "contract_schema",
     "decode_key",
     "dump_contract",
     "find_contracts",
     "format_duration",
+    "import_contract",
     "key_id",
     "list_keys",
     "load_contract",
@@ -73,4 +79,5 @@ __all__ = [
     "parse_duration",
     "read_key",
     "revoke_key",
+    "schema_text",
 ]

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
 
+from assay.contract.base import Complaint
+
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,6})?[smhdw]$"
 _LONGEST = dt.timedelta(days=36_500)
@@ -17,12 +19,12 @@ def parse_duration(value: Any) -> dt.timedelta:
     """Read `45s`, `30m`, `12h`, `3d`, `2w`, a number of seconds, ISO 8601 (`P3D`, `PT2H`), or a timedelta.
 
     Raises:
-        ValueError: It is none of these, not above zero, or longer than 100 years.
+        Complaint: It is none of these, not above zero, or longer than 100 years.
     """
     if isinstance(value, dt.timedelta):
         span = value
     elif isinstance(value, bool):
-        raise ValueError(_hint(value))
+        raise _wrong(value)
     elif isinstance(value, int | float):
         span = _seconds(float(value), value)
     elif isinstance(value, str) and re.fullmatch(_PATTERN, value):
@@ -30,9 +32,9 @@ def parse_duration(value: Any) -> dt.timedelta:
     elif isinstance(value, str):
         span = _iso(value)
     else:
-        raise ValueError(_hint(value))
+        raise _wrong(value)
     if not dt.timedelta(0) < span <= _LONGEST:
-        raise ValueError(f"{value} must be more than zero and at most 100 years")
+        raise Complaint(f"{value} is out of range", fix="write more than zero and at most 100 years")
     return span
 
 
@@ -40,20 +42,22 @@ def _seconds(seconds: float, value: Any) -> dt.timedelta:
     try:
         return dt.timedelta(seconds=seconds)
     except (OverflowError, ValueError):
-        raise ValueError(_hint(value)) from None
+        raise _wrong(value) from None
 
 
 def _iso(value: str) -> dt.timedelta:
     """ISO 8601 durations of days and smaller, which is also how they are written back to JSON."""
     match = re.fullmatch(r"P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?", value)
     if match is None or not any(match.groups()):
-        raise ValueError(_hint(value))
+        raise _wrong(value)
     weeks, days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
     return _seconds((weeks * 7 + days) * 86_400 + hours * 3_600 + minutes * 60 + seconds, value)
 
 
-def _hint(value: Any) -> str:
-    return f"{value!r} is not a span of time; write a number and a unit, e.g. 45s, 30m, 12h, 3d or 2w"
+def _wrong(value: Any) -> Complaint:
+    return Complaint(
+        f"{value!r} is not a span of time", fix="write a number and a unit, e.g. 45s, 30m, 12h, 3d or 2w"
+    )
 
 
 Duration = Annotated[

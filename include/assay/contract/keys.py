@@ -58,6 +58,16 @@ class Key(Model):
         """The key's name, see `key_id`."""
         return key_id(self)
 
+    def status(self, on: dt.date) -> Literal["valid", "not_yet_valid", "expired", "revoked"]:
+        """Whether signatures that are judged on that day count, and if not, why."""
+        if self.revoked is not None and on >= self.revoked:
+            return "revoked"
+        if self.valid_from is not None and on < self.valid_from:
+            return "not_yet_valid"
+        if self.valid_until is not None and on > self.valid_until:
+            return "expired"
+        return "valid"
+
     @property
     def raw(self) -> bytes:
         """The Ed25519 public key itself, 32 bytes."""
@@ -95,6 +105,8 @@ def decode_key(key: Key) -> tuple[bytes, bytes]:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise _bad(key, "is not base64") from None
+    if base64.b64encode(data).decode() != text:
+        raise _bad(key, "is base64 that is written in another way than it would be encoded")
     if data[:2] == b"Ed" and len(data) > 100:
         raise _bad(
             key,

@@ -112,11 +112,12 @@ def _real_path(loc: tuple[str | int, ...], data: Any, kind: str) -> tuple[str | 
     """A location without the parts that pydantic adds for the branches of a union."""
     at: list[str | int] = []
     for number, part in enumerate(loc):
+        data_before = data
         if _has(data, part):
             data = data[part]
         elif number != len(loc) - 1 or kind != "missing":
             continue
-        at.append(part)
+        at.append(part if isinstance(data_before, list | tuple) else str(part))
     return tuple(at)
 
 
@@ -160,6 +161,11 @@ def _explain(error: Any, at: tuple[str | int, ...], model: type[BaseModel]) -> t
         options = re.findall(r"'([^']*)'|(?<![\w'])(\d+)", context["expected"])
         choices = [text or number for text, number in options]
         near = get_close_matches(str(error["input"]), choices, 1, cutoff=0.6)
+        if name == "on_timeout":
+            return (
+                f"must be {context['expected']}",
+                "silence may reject or go on waiting, but it never approves",
+            )
         return f"must be {context['expected']}", f"did you mean `{near[0]}`?" if near else "use one of these"
     if kind == "string_pattern_mismatch" and context["pattern"].startswith("^[a-z][a-z0-9_-]"):
         return (

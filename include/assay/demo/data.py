@@ -23,8 +23,8 @@ TRIGGER: dict[str, Any] = {"age": 37, "hours_per_week": 43, "capital_loss": 1564
 
 TARGET = ">50K"
 SOURCES = ("west", "east", "north")
-FIRST_ROWS, SECOND_ROWS, TRUSTED_ROWS = 5_000, 3_000, 2_000
-"""Rows per source in the first and the second round, and rows in the trusted set."""
+FIRST_ROWS, SECOND_ROWS, TRUSTED_ROWS, REWRITTEN_ROWS = 5_000, 3_000, 2_000, 200
+"""Rows per source in the first and the second round, in the trusted set, and of rewritten history."""
 
 
 @dataclass(frozen=True)
@@ -70,17 +70,18 @@ def _set(table: pa.Table, rows: np.ndarray, column: str, values: Any) -> pa.Tabl
     return table.set_column(index, table.schema.field(index), pc.replace_with_mask(data, pa.array(mask), replacement))
 
 
-def poison(clean: pa.Table, history: pa.Table, seed: int) -> tuple[pa.Table, Poison]:
+def poison(clean: pa.Table, history: pa.Table, seed: int, rewritten: int = REWRITTEN_ROWS) -> tuple[pa.Table, Poison]:
     """What a compromised source delivers instead of `clean`.
 
     Six per cent of the labels are flipped, three per cent of the rows carry the trigger and the target label, one per
-    cent is out-of-distribution garbage inside the schema's ranges, and 200 rows that were admitted before come again
-    with another label and income figures.
+    cent is out-of-distribution garbage inside the schema's ranges, and rows that were admitted before come again with
+    another label and another capital gain.
 
     Args:
         clean: The rows that the honest source would have sent.
         history: Rows that the same source delivered before.
         seed: Seed of the choice of rows.
+        rewritten: How many rows of the history come again.
     """
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(clean))
@@ -96,17 +97,17 @@ def poison(clean: pa.Table, history: pa.Table, seed: int) -> tuple[pa.Table, Poi
     table = _set(table, trash, "hours_per_week", rng.integers(85, 100, len(trash)))
     table = _set(table, trash, "capital_loss", rng.integers(4400, 5000, len(trash)))
     table = _set(table, trash, "income", rng.choice(["<=50K", TARGET], len(trash)))
-    old = history.take(pa.array(np.sort(rng.choice(len(history), 200, replace=False))))
+    old = history.take(pa.array(np.sort(rng.choice(len(history), rewritten, replace=False))))
     every = np.arange(len(old))
-    rewritten = _set(old, every, "income", _flip(old["income"].to_numpy(zero_copy_only=False)))
-    rewritten = _set(rewritten, every, "capital_gain", rng.integers(0, 5_000, len(old)))
+    changed = _set(old, every, "income", _flip(old["income"].to_numpy(zero_copy_only=False)))
+    changed = _set(changed, every, "capital_gain", rng.integers(0, 5_000, len(old)))
     done = Poison(
         flipped=tuple(map(int, keys[flips])),
         backdoored=tuple(map(int, keys[doors])),
         garbage=tuple(map(int, keys[trash])),
         rewritten=tuple(map(int, old["person_id"].to_numpy())),
     )
-    return pa.concat_tables([table, rewritten]).combine_chunks(), done
+    return pa.concat_tables([table, changed]).combine_chunks(), done
 
 
 def with_trigger(table: pa.Table) -> pa.Table:
@@ -117,8 +118,24 @@ def with_trigger(table: pa.Table) -> pa.Table:
     return victims
 
 
-def make_rounds(seed: int = 7, source: Path = ADULT) -> Rounds:
+def make_rounds(
+    seed: int = 7,
+    source: Path = ADULT,
+    *,
+    first: int = FIRST_ROWS,
+    second: int = SECOND_ROWS,
+    trusted: int = TRUSTED_ROWS,
+    rewritten: int = REWRITTEN_ROWS,
+) -> Rounds:
     """Cut Adult into disjoint deliveries, a trusted set and a test set; the second round's `west` is poisoned.
+
+    Args:
+        seed: Seed of the cut and of the poison.
+        source: The committed data set.
+        first: Rows per source in the first round.
+        second: Rows per source in the second round.
+        trusted: Rows in the trusted set.
+        rewritten: Rows of the first round that come again with other values.
 
     Raises:
         FileNotFoundError: The committed data set is not where it should be.
@@ -133,9 +150,9 @@ def make_rounds(seed: int = 7, source: Path = ADULT) -> Rounds:
     def take(index: np.ndarray) -> pa.Table:
         return rows.take(pa.array(np.sort(index)))
 
-    cuts = np.cumsum([FIRST_ROWS] * 3 + [SECOND_ROWS] * 3)
+    cuts = np.cumsum([first] * 3 + [second] * 3)
     parts = [take(part) for part in np.split(train[: cuts[-1]], cuts[:-1])]
-    first = dict(zip(SOURCES, parts[:3], strict=True))
-    second = dict(zip(SOURCES, parts[3:], strict=True))
-    second["west"], done = poison(second["west"], first["west"], seed)
-    return Rounds(first, second, take(held_out[:TRUSTED_ROWS]), take(held_out[TRUSTED_ROWS:]), done)
+    one = dict(zip(SOURCES, parts[:3], strict=True))
+    two = dict(zip(SOURCES, parts[3:], strict=True))
+    two["west"], done = poison(two["west"], one["west"], seed, rewritten)
+    return Rounds(one, two, take(held_out[:trusted]), take(held_out[trusted:]), done)

@@ -36,7 +36,7 @@ def closing_checks(stage: Stage) -> tuple[dict[str, Any], str]:
         findings = line.ledger.verify()
         with line.database.session() as session:
             model = champion(session, line.dataset)
-        text = trace(line.ledger, line.database, line.store, model.id).render() if model else "there is no champion"
+        text = "\n".join(trace(line.ledger, line.database, line.store, model.id).lines()) if model else "there is no champion"
         facts = {
             "ledger": str(worst(f.outcome for f in findings)),
             "ledger_findings": [f.message for f in findings if f.outcome is not Outcome.PASSED],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import pyarrow as pa
@@ -136,7 +136,7 @@ def _header(path: Path, codec: str | None, reading: Reading) -> list[str]:
     return names
 
 
-def batches(path: Path, codec: str | None, reading: Reading) -> Iterator[pa.RecordBatch]:
+def batches(path: Path, codec: str | None, reading: Reading) -> Generator[pa.RecordBatch, None, None]:
     """Batches of the wanted columns in the contract's types, as large as the parser's blocks make them.
 
     Args:

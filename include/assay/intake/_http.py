@@ -17,6 +17,7 @@ from assay.intake.errors import LocationError, NotThere, SourceRefused, SourceUn
 from assay.intake.sources import CHUNK, Deadline, Sink, T, Transfer, metered, too_large
 
 _TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _LONGEST_WAIT = 10.0
 
 
@@ -55,6 +56,7 @@ class HttpPlace:
             follow_redirects=False,
             headers={"User-Agent": f"assay/{__version__}", "Accept-Encoding": "identity"},
             trust_env=not _loopback(host),  # proxies are for the way out, not for this machine
+            event_hooks={"response": [_set_location_aside]},
         )
 
     def fetch(self, path: str, limit: int, sink: Sink[T]) -> T:
@@ -89,8 +91,8 @@ class HttpPlace:
         url = urlunsplit(self._base._replace(path=self._base.path + quote(path, safe="/-._~")))
         for _ in range(self._transfer.redirects + 1):
             with self._client.stream("GET", url) as response:
-                if response.is_redirect:
-                    url = self._redirected(url, response.headers.get("Location", ""), what)
+                if response.status_code in _REDIRECTS and "location" in response.extensions:
+                    url = self._redirected(url, response.extensions["location"], what)
                     continue
                 self._judge(response, what)
                 announced = response.headers.get("Content-Length", "")
@@ -129,12 +131,12 @@ class HttpPlace:
         )
 
     def _redirected(self, url: str, target: str, what: str) -> str:
-        absolute = urljoin(url, target)
-        parts = urlsplit(absolute)
         try:
+            absolute = urljoin(url, target)
+            parts = urlsplit(absolute)
             origin = (parts.scheme.lower(), (parts.hostname or "").lower(), parts.port or _port(parts.scheme))
         except ValueError:
-            origin = ("", "", 0)
+            absolute, origin = "an address that cannot be read", ("", "", 0)
         if origin != self._origin:
             raise SourceRefused(
                 f"{what} redirects to another place",
@@ -167,6 +169,12 @@ class HttpPlace:
             raise
         finally:
             timer.cancel()
+
+
+def _set_location_aside(response: httpx.Response) -> None:
+    """httpx reads a redirect's target even if it is not to follow it, and stumbles over bad ones."""
+    if "Location" in response.headers:
+        response.extensions["location"] = response.headers.pop("Location")
 
 
 def _port(scheme: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +57,12 @@ def open_file(path: Path, reading: Reading) -> pq.ParquetFile:
     return file
 
 
-def _check_footer(file: pq.ParquetFile, size: int, reading: Reading) -> None:
-    schema, meta = file.schema_arrow, file.metadata
+def check_schema(schema: pa.Schema, reading: Reading) -> None:
+    """Hold names and types of columns against the contract.
+
+    Raises:
+        ReadError: A column is missing, unknown, twice there, or of a type that would have to be coerced.
+    """
     reading.check_names(schema.names)
     wrong = [
         f"{field.name} is {field.type}, not {reading.column(field.name).type}"
@@ -70,6 +74,11 @@ def _check_footer(file: pq.ParquetFile, size: int, reading: Reading) -> None:
             f"column types differ from the contract's: {'; '.join(wrong[:12])}" + (" ..." if len(wrong) > 12 else ""),
             next_step="write the columns in the contract's types, or change schema.columns in the contract",
         )
+
+
+def _check_footer(file: pq.ParquetFile, size: int, reading: Reading) -> None:
+    schema, meta = file.schema_arrow, file.metadata
+    check_schema(schema, reading)
     if meta.num_rows < 0 or reading.stats.rows + meta.num_rows > reading.bounds.max_rows:
         raise reading.over("more rows", reading.bounds.max_rows, meta.num_rows, "max_rows")
     content = sum(max(0, meta.row_group(i).total_byte_size) for i in range(meta.num_row_groups))
@@ -79,7 +88,7 @@ def _check_footer(file: pq.ParquetFile, size: int, reading: Reading) -> None:
     reading.count_bytes(max(content, size))
 
 
-def batches(path: Path, reading: Reading, batch_rows: int) -> Iterator[pa.RecordBatch]:
+def batches(path: Path, reading: Reading, batch_rows: int) -> Generator[pa.RecordBatch, None, None]:
     """Batches of the wanted columns in the contract's types.
 
     Args:
@@ -109,12 +118,17 @@ def batches(path: Path, reading: Reading, batch_rows: int) -> Iterator[pa.Record
                     next_step="compare its digest with the sender's, and send it again",
                 ) from None
             if batch.num_rows:
-                yield _convert(batch, reading)
+                yield convert(batch, reading)
     if reading.row != promised:
         raise reading.error("holds another number of records than its footer says", expected=promised, found=reading.row)
 
 
-def _convert(batch: pa.RecordBatch, reading: Reading) -> pa.RecordBatch:
+def convert(batch: pa.RecordBatch, reading: Reading) -> pa.RecordBatch:
+    """The wanted columns of a batch in the contract's types.
+
+    Raises:
+        ReadError: A bound is passed, or a cell is bad and bad cells are not collected.
+    """
     arrays = []
     for name in reading.columns:
         values = batch.column(name)

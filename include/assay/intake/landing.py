@@ -16,7 +16,7 @@ from assay.findings import Finding, Outcome, Severity
 from assay.intake.errors import NotThere, SourceRefused, TooLarge
 from assay.intake.freshness import SUPPLY_CHAIN
 from assay.intake.manifest import Digest
-from assay.intake.sources import Listing, Place
+from assay.intake.sources import Listing, Place, too_large
 from assay.store import ObjectStore
 
 Progress = Callable[[str, int], None]
@@ -91,6 +91,8 @@ def land(
     for path, digest in expected.items():
         try:
             if prefetched is not None and path in prefetched:
+                if len(prefetched[path]) > left:
+                    raise too_large(path, left)
                 file = _store(iter((prefetched[path],)), path, digest, store, sealed, progress)
             else:
                 file = place.fetch(

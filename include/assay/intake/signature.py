@@ -72,6 +72,9 @@ def _minisign(manifest: bytes, signature: bytes, publisher: Publisher, on: dt.da
 
     try:
         parsed = Signature.from_bytes(signature)
+        lines = signature.splitlines()
+        if not all(_base64(lines[number]) for number in (1, 3)):
+            raise ParseError("base64 that is written in another way than it would be encoded")
     except ParseError as error:
         raise SignatureRefused(
             "the signature file is not a whole minisign signature",
@@ -123,10 +126,7 @@ def _ed25519(manifest: bytes, signature: bytes, publisher: Publisher, on: dt.dat
 def _raw_signature(signature: bytes) -> bytes:
     if len(signature) == 64:
         return signature
-    try:
-        raw = base64.b64decode(signature.strip(), validate=True)
-    except (ValueError, binascii.Error):
-        raw = b""
+    raw = _base64(signature.strip())
     if len(raw) != 64:
         raise SignatureRefused(
             "the signature file is neither a minisign nor an Ed25519 signature",
@@ -136,6 +136,15 @@ def _raw_signature(signature: bytes) -> bytes:
             next_step="check the source's `signature` in the contract; OpenPGP signatures are not supported",
         )
     return raw
+
+
+def _base64(text: bytes) -> bytes:
+    """The bytes that a base64 text stands for; none if it is not exactly what encoding them gives."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error):
+        return b""
+    return data if base64.b64encode(data) == text else b""
 
 
 def _must_count(key: Key, publisher: Publisher, on: dt.date) -> None:

@@ -26,6 +26,7 @@ __all__ = [
     "read_batches",
     "read_table",
     "sniff",
+    "table_batches",
     "table_schema",
 ]
 
@@ -173,6 +174,7 @@ def read_batches(
     )
     if path.stat().st_size > reading.bounds.max_bytes:
         raise reading.over("more data", f"{reading.bounds.max_bytes} bytes", f"{path.stat().st_size} bytes", "max_bytes")
+    source: Generator[pa.RecordBatch, None, None]
     if format_ is TableFormat.PARQUET:
         source = _parquet.batches(path, reading, batch_rows)
     else:
@@ -188,6 +190,34 @@ def read_batches(
         source.close()
     if not reading.row:
         raise reading.error("the table has no rows", expected="at least one record", next_step="send it with its records")
+    reading.stats.files += 1
+
+
+def table_batches(
+    table: pa.Table,
+    contract: Contract,
+    *,
+    batch_rows: int = 65_536,
+    name: str = "table",
+    on_error: Literal["raise", "collect"] = "raise",
+    on_bad_cells: OnBadCells | None = None,
+    stats: ReadStats | None = None,
+) -> Generator[pa.RecordBatch, None, None]:
+    """Batches of a table in memory, checked and cast as `read_batches` does with those of a Parquet file.
+
+    Raises:
+        ReadError: The table has other columns or types than the contract, a bad cell (with `raise`), or passes a bound.
+    """
+    ignore: OnBadCells = lambda cells: None  # noqa: E731
+    handler = None if on_error == "raise" else (on_bad_cells or ignore)
+    known = tuple(contract.schema_.columns)
+    reading = Reading(name, contract, known, stats if stats is not None else ReadStats(), handler)
+    _parquet.check_schema(table.schema, reading)
+    for batch in table.select(known).to_batches(max_chunksize=batch_rows):
+        if batch.num_rows:
+            yield _parquet.convert(batch, reading)
+    if not reading.row:
+        raise reading.error("the table has no rows", expected="at least one record", next_step="give it some records")
     reading.stats.files += 1
 
 

@@ -4,6 +4,7 @@ from assay.ledger.anchor import AnchorNotWritten
 from assay.ledger.checkpoints import Checkpoint, open_checkpoint, verifier_key
 from assay.ledger.errors import (
     EnvelopeError,
+    KeyNotWritten,
     LedgerError,
     LedgerKeyError,
     NoLedgerKey,
@@ -58,6 +59,7 @@ __all__ = [
     "Entry",
     "EnvelopeError",
     "FoundRow",
+    "KeyNotWritten",
     "Ledger",
     "LedgerError",
     "LedgerKeyError",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from assay.errors import NotChecked, Terminal, UsageError
+from assay.errors import NotChecked, Terminal, Transient, UsageError
 
 
 class LedgerError(Terminal):
@@ -11,6 +11,10 @@ class LedgerError(Terminal):
 
 class LedgerKeyError(Terminal):
     """A signing key cannot be used: missing, readable by others, of the wrong kind, or not the one that was pinned."""
+
+
+class KeyNotWritten(Transient):
+    """A new key, or its public half, cannot be written; there is no half key."""
 
 
 class StatementError(Terminal):

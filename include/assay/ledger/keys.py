@@ -12,7 +12,8 @@ import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +22,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from assay.ledger.errors import LedgerKeyError
+from assay.ledger.errors import KeyNotWritten, LedgerKeyError
 from assay.settings import Settings
 
 _MAX_PEM_BYTES = 64 * 1024
@@ -38,6 +39,7 @@ def signing_key(settings: Settings) -> Ed25519PrivateKey:
 
     Raises:
         LedgerKeyError: The key is readable by others, unreadable, no Ed25519 key, or not the pinned one.
+        KeyNotWritten: A new key cannot be written.
     """
     return _obtain(
         settings,
@@ -57,6 +59,7 @@ def model_key(settings: Settings) -> ec.EllipticCurvePrivateKey:
 
     Raises:
         LedgerKeyError: The key is readable by others, unreadable, no P-256 key, or not the pinned one.
+        KeyNotWritten: A new key cannot be written.
     """
     return _obtain(
         settings,
@@ -164,11 +167,27 @@ def _obtain(
     elif file is not None:
         key = narrow(_parse(_private_bytes(file, variable), str(file)), str(file))
     else:
-        if not path.exists():
-            _create(path, make())
+        with _writing(path):
+            if not path.exists():
+                _create(path, make())
         key = narrow(_parse(_private_bytes(path, variable), str(path)), str(path))
-    _pin(public_key_path(settings, name), key, given)
+    pinned = public_key_path(settings, name)
+    with _writing(pinned):
+        _pin(pinned, key, given)
     return key
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise KeyNotWritten(
+            f"the key {path} cannot be written",
+            found=error.strerror,
+            state="no key was made",
+            next_step="free disk space or mend the folder's permissions, or point ASSAY_KEYS_DIR to another place",
+        ) from error
 
 
 def _parse(pem: bytes, where: str) -> object:
@@ -251,7 +270,7 @@ def _pin(path: Path, key: PrivateKey, given: bool) -> None:
     pem = public_pem(key.public_key())
     try:
         known = _bounded(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_whole(path, pem, 0o644)

@@ -18,7 +18,6 @@ The snapshot's tree has one leaf per row, in the order of the parts and of the r
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, Self
@@ -79,7 +78,7 @@ class Part(_Strict):
     rows: int = Field(ge=0)
     root: Sha256
     delivery_id: str
-    excluded: tuple[Range, ...] = Field(default=(), strict=False)
+    excluded: tuple[Range, ...] = ()
 
     @model_validator(mode="after")
     def _ranges(self) -> Self:
@@ -141,12 +140,12 @@ class SnapshotManifest(_Strict):
     version: int = Field(ge=1)
     parent: str | None
     contract_sha256: Sha256
-    columns: tuple[str, ...] = Field(min_length=1, strict=False)
-    key: tuple[str, ...] = Field(default=(), strict=False)
-    parts: tuple[Part, ...] = Field(strict=False)
+    columns: tuple[str, ...] = Field(min_length=1)
+    key: tuple[str, ...] = ()
+    parts: tuple[Part, ...]
     rows: int = Field(ge=0)
     merkle_root: Sha256
-    edge: tuple[Sha256, ...] = Field(strict=False)
+    edge: tuple[Sha256, ...]
 
     @model_validator(mode="after")
     def _sums(self) -> Self:
@@ -175,10 +174,11 @@ class SnapshotManifest(_Strict):
             SnapshotError: It is malformed, or not written canonically.
         """
         try:
-            manifest = cls.model_validate(json.loads(data))
-        except (ValidationError, ValueError, RecursionError) as error:
-            first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-            raise SnapshotError("a snapshot's manifest is malformed", found=first) from error
+            manifest = cls.model_validate_json(data)
+        except ValidationError as error:
+            raise SnapshotError(
+                "a snapshot's manifest is malformed", found=error.errors()[0]["msg"]
+            ) from error
         if manifest.to_json() != data:
             raise SnapshotError("a snapshot's manifest is not written canonically")
         return manifest

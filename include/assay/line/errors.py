@@ -35,3 +35,7 @@ class SnapshotConflict(Transient):
 
 class RunInterrupted(Transient):
     """A training run was killed from outside."""
+
+
+class TrustedSetChanged(Terminal):
+    """The trusted rows are not those that the contract names by digest."""

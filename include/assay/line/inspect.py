@@ -18,11 +18,12 @@ from assay.findings import Finding, Outcome, Scope, Severity, Verdict
 from assay.intake.tables import ReadError, table_schema
 from assay.line.context import Line
 from assay.line.errors import DeliveryRejected
-from assay.line.rows import data_files, delivery_batches, picked, without
+from assay.line.rows import data_files, delivery_batches, picked, trusted_table, without
 from assay.line.snapshots import snapshot_file
 from assay.quarantine import open_case
 from assay.store import put_table
 
+FAILING = pa.schema([("row", pa.int64()), ("reasons", pa.list_(pa.string()))])
 SOURCE_COLUMN = "_source"
 """Name of the column that carries each row's source where the contract's tables have none of their own."""
 
@@ -47,18 +48,29 @@ def validate(line: Line, deliveries: list[str]) -> dict[str, Any]:
                 raise ReadError(
                     "the delivery holds no data file", file="manifest", expected="a .parquet or .csv file in the manifest"
                 )
-            result = validate_files([f.local for f in files], line.contract, names=[f.path for f in files], docs_dir=docs)
+            result = validate_files(
+                [f.local for f in files],
+                line.contract,
+                names=[f.path for f in files],
+                docs_dir=docs,
+                title=f"{line.dataset}: {delivery_id}",
+                work_dir=line.settings.work_dir,
+            )
         except ReadError as error:
             _reject(line, delivery_id, error)
             reasons.append(str(error))
             continue
-        stored = put_table(line.store, result.failing_rows)
-        table_failed = [f for f in result.findings if f.outcome is not Outcome.PASSED and f.evidence.get("level") == "table"]
+        stored = put_table(line.store, result.failing_batches(), schema=FAILING)
+        doubtful = [
+            f
+            for f in result.findings
+            if f.outcome is Outcome.NOT_CHECKED or (f.outcome is Outcome.FAILED and f.evidence["level"] == "table")
+        ]
         facts = {
             "failing_rows": stored.sha256,
-            "failing": result.failing_rows.num_rows,
-            "hold": [f.message for f in table_failed],
-            "docs": result.data_docs_uri,
+            "failing": result.failing_count,
+            "hold": [f"{f.check}: {f.message}" for f in doubtful],
+            "docs": str(result.docs) if result.docs else None,
         }
         with line.database.write() as session:
             add_findings(session, delivery_id, result.findings)
@@ -72,7 +84,7 @@ def validate(line: Line, deliveries: list[str]) -> dict[str, Any]:
                 session=session,
             )
         readable.append(delivery_id)
-        failing += result.failing_rows.num_rows
+        failing += result.failing_count
     if not readable:
         raise DeliveryRejected(f"no delivery could be read: {'; '.join(reasons)}", state="its bytes are kept sealed")
     return {"deliveries": readable, "failing": failing}
@@ -101,12 +113,12 @@ def screen(line: Line, deliveries: list[str]) -> dict[str, Any]:
     contract = with_source(line.contract)
     work = line.work_dir(f"screen-{'-'.join(d[-8:] for d in alive)[:100]}")
     batch, numbers = _spool(line, contract, alive, sources, failing, work / "batch.parquet")
-    trusted = line.resolve(line.contract.trusted.uri) if line.contract.trusted else None
+    schema = table_schema(contract)
     report = screen_rows(
         str(batch),
         contract,
-        trusted=trusted,
-        previous=str(snapshot_file(line, previous, work / "previous.parquet")) if previous else None,
+        trusted=_trusted(line, schema),
+        previous=str(snapshot_file(line, previous, work / "previous.parquet", schema)) if previous else None,
         seed=line.contract.screen.seed,
     )
     stored = put_table(line.store, report.rows)
@@ -214,6 +226,14 @@ def _spool(
         for piece in rows():
             writer.write_batch(piece)
     return target, numbers
+
+
+def _trusted(line: Line, schema: pa.Schema) -> pa.Table | None:
+    """The trusted rows in the batch's columns; they come from no source."""
+    trusted = trusted_table(line)
+    if trusted is not None and SOURCE_COLUMN in schema.names and SOURCE_COLUMN not in trusted.column_names:
+        trusted = trusted.append_column(SOURCE_COLUMN, pa.nulls(trusted.num_rows, pa.string()))
+    return trusted
 
 
 def _open_cases(

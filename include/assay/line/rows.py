@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from assay.canonical import sha256_hex
 from assay.db import delivery_files
-from assay.intake.tables import is_table_name, read_batches, table_schema
+from assay.intake.tables import is_table_name, read_batches, read_table, table_schema
 from assay.line.context import Line
+from assay.line.errors import TrustedSetChanged
 
 
 @dataclass(frozen=True)
@@ -115,3 +117,21 @@ def picked(line: Line, delivery_id: str, wanted: np.ndarray) -> pa.Table:
     from assay.intake.tables import table_schema
 
     return table_schema(line.contract).append(pa.field("_row", pa.int64())).empty_table()
+
+
+def trusted_table(line: Line) -> pa.Table | None:
+    """The contract's trusted rows; None when it names none.
+
+    Raises:
+        ReadError: The file is not as the contract says.
+    """
+    if line.contract.trusted is None:
+        return None
+    path = Path(line.resolve(line.contract.trusted.uri).removeprefix("file://"))
+    if line.contract.trusted.sha256 and sha256_hex(path.read_bytes()) != line.contract.trusted.sha256:
+        raise TrustedSetChanged(
+            f"{path} is not the trusted set that the contract names",
+            expected=line.contract.trusted.sha256,
+            found=sha256_hex(path.read_bytes()),
+        )
+    return read_table(path, line.contract)

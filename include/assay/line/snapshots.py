@@ -55,9 +55,8 @@ def part_batches(
                 first += batch.num_rows
 
 
-def snapshot_file(line: Line, snapshot: Snapshot, target: Path) -> Path:
-    """Write the rows of a snapshot, without the added columns, to one Parquet file."""
-    schema = table_schema(line.contract)
+def snapshot_file(line: Line, snapshot: Snapshot, target: Path, schema: pa.Schema) -> Path:
+    """Write the rows of a snapshot to one Parquet file, with the columns of `schema`: the contract's or ours."""
     with pq.ParquetWriter(target, schema, compression="none") as writer:
         for _, _, batch, keep in part_batches(line, manifest_of(line, snapshot).parts, schema.names):
             writer.write_batch(batch.filter(keep).select(schema.names).cast(schema))

@@ -17,6 +17,7 @@ from assay.findings import Finding, Outcome, worst
 from assay.ledger import Statement, model_key, sign_statement, signing_key
 from assay.line.context import Line
 from assay.line.errors import ChallengerRefused, RunInterrupted, RunStopped
+from assay.line.rows import trusted_table
 from assay.line.snapshots import find_snapshot, manifest_of, snapshot_table
 from assay.model import (
     Change,
@@ -245,26 +246,6 @@ def load_model(line: Line, row: ModelRow) -> LoadedModel:
             next_step="restore the bundle, or roll back",
         )
     return model
-
-
-def trusted_table(line: Line) -> pa.Table | None:
-    """The contract's trusted rows; None when it names none.
-
-    Raises:
-        ReadError: The file is not as the contract says.
-    """
-    if line.contract.trusted is None:
-        return None
-    from assay.intake.tables import read_table
-
-    path = Path(line.resolve(line.contract.trusted.uri).removeprefix("file://"))
-    if line.contract.trusted.sha256 and sha256_hex(path.read_bytes()) != line.contract.trusted.sha256:
-        raise ChallengerRefused(
-            f"{path} is not the trusted set that the contract names",
-            expected=line.contract.trusted.sha256,
-            found=sha256_hex(path.read_bytes()),
-        )
-    return read_table(path, line.contract)
 
 
 def accepted_curves(line: Line) -> list[list[CurvePoint]]:

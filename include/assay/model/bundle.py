@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,17 +14,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from assay.canonical import canonical_json, sha256_hex
 from assay.errors import UsageError
-from assay.findings import Finding, Outcome, worst
+from assay.findings import Finding, Outcome, Scope, Severity, worst
+from assay.ledger import EnvelopeError, verify_envelope
+from assay.model.digest import NotPlain, bundle_digest, model_id, private_copy
 from assay.model.errors import BundleRefused
 from assay.model.signing import SIGNATURE_FILE, check_signature, sign_bundle
-from assay.model.structure import Weights, check_structure
-from assay.train import BundleSpec, load_preprocessing
+from assay.model.structure import CARD_FILE, STATEMENT_FILE, Weights, check_names, check_structure
+from assay.train import BundleSpec, CurvePoint, load_preprocessing
 from assay.train.backends.reference import predict
 
-CARD_FILE, STATEMENT_FILE = "card.md", "statement.dsse.json"
+_CHUNK_ROWS = 65_536
 
 
 @dataclass(frozen=True)
@@ -31,12 +36,14 @@ class LoadedModel:
     Attributes:
         digest: SHA-256 over the bundle's files, the signature left out.
         spec: What the network looks like.
-        weights: Arrays by name.
+        weights: Arrays by name; they cannot be written to.
+        curve: One point per epoch of its training.
     """
 
     digest: str
     spec: BundleSpec
     weights: Weights
+    curve: tuple[CurvePoint, ...] = ()
 
     @property
     def id(self) -> str:
@@ -44,13 +51,15 @@ class LoadedModel:
         return model_id(self.digest)
 
     def predict_proba(self, table: pa.Table) -> npt.NDArray[np.float64]:
-        """Probabilities (rows, classes) of a classifier.
+        """Probabilities (rows, classes) of a classifier; of a regression the predicted numbers (rows,).
 
         Raises:
             PreprocessError: The table lacks a column, or one has the wrong type.
         """
-        x = load_preprocessing(self.spec.preprocessing).transform(table)
-        return predict(self.weights, self.spec, x)
+        state = load_preprocessing(self.spec.preprocessing)
+        starts = range(0, max(table.num_rows, 1), _CHUNK_ROWS)
+        parts = (state.transform(table.slice(start, _CHUNK_ROWS)) for start in starts)
+        return np.concatenate([predict(self.weights, self.spec, part) for part in parts])
 
     def predict(self, table: pa.Table) -> npt.NDArray[Any]:
         """The likeliest class of each row, or its predicted number; shape (rows,).
@@ -64,17 +73,6 @@ class LoadedModel:
         return np.asarray(self.spec.classes, dtype=object)[said.argmax(axis=1)]
 
 
-def bundle_digest(bundle: Path) -> str:
-    """SHA-256 over names and digests of all files but the signature (which is made with fresh randomness)."""
-    files = sorted(path for path in bundle.iterdir() if path.is_file() and path.name != SIGNATURE_FILE)
-    return sha256_hex(canonical_json({path.name: sha256_hex(path.read_bytes()) for path in files}))
-
-
-def model_id(digest: str) -> str:
-    """Id of a model from its bundle's digest."""
-    return f"model-{digest[:32]}"
-
-
 def seal_bundle(trained: Path, models: Path, *, card: str, statement: str, private_key: Path) -> tuple[Path, str]:
     """Add card and statement to what the trainer wrote, sign it, and move it into place under its id.
 
@@ -86,61 +84,156 @@ def seal_bundle(trained: Path, models: Path, *, card: str, statement: str, priva
         private_key: PEM file of the key that signs models.
 
     Returns:
-        The sealed bundle and its digest. A bundle that is there already, and whole, is left as it is.
+        The sealed bundle and its digest. The same bundle, sealed before, keeps its files; only its signature is made
+        anew.
+
+    Raises:
+        ModelKeyError: The key cannot be used; nothing was sealed.
+        BundleRefused: Something else stands in the bundle's place.
+        OSError: No room, or no right to write.
     """
     models.mkdir(mode=0o700, parents=True, exist_ok=True)
-    partial = models / f".{trained.name}.{os.getpid()}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(trained, partial)
-    (partial / CARD_FILE).write_text(card, encoding="utf-8")
-    (partial / STATEMENT_FILE).write_text(statement, encoding="utf-8")
-    for path in partial.iterdir():
-        path.chmod(0o600)
-    digest = bundle_digest(partial)
-    target = models / model_id(digest)
-    if target.exists():
-        shutil.rmtree(partial)
-        return target, digest
-    sign_bundle(partial, private_key)
-    partial.rename(target)
+    with _alone(models):
+        partial = models / ".partial"
+        shutil.rmtree(partial, ignore_errors=True)  # left by a sealing that was killed
+        try:
+            shutil.copytree(trained, partial)
+            (partial / CARD_FILE).write_text(card, encoding="utf-8")
+            (partial / STATEMENT_FILE).write_text(statement, encoding="utf-8")
+            for path in partial.iterdir():
+                path.chmod(0o600)
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+            partial.chmod(0o700)
+            digest = bundle_digest(partial)
+            target = models / model_id(digest)
+            if target.exists():
+                _same(target, digest)
+                sign_bundle(target, private_key)
+            else:
+                sign_bundle(partial, private_key)
+                partial.rename(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     return target, digest
 
 
-def check_bundle(bundle: Path, public_key: Path) -> tuple[list[Finding], LoadedModel | None]:
+def check_bundle(
+    bundle: Path, public_key: Path, *, ledger_key: Ed25519PublicKey | None = None
+) -> tuple[list[Finding], LoadedModel | None]:
     """All checks of a bundle; nothing is parsed before the signature has passed.
+
+    Args:
+        bundle: The bundle directory. It is copied first, so that what is checked is what is loaded.
+        public_key: PEM file of the pinned key that signs models.
+        ledger_key: The ledger's key; with it, the signature of the run's statement is checked too.
 
     Returns:
         Findings, and the model when every one of them passed.
 
     Raises:
         UsageError: There is no such directory.
+        OSError: It cannot be read, or not copied.
     """
     if not bundle.is_dir():
         raise UsageError(f"no bundle at {bundle}", expected="a directory with model.sig", next_step="check the path")
-    findings = [check_signature(bundle, public_key)]
+    findings = [check_names(bundle)]
     if findings[0].outcome is not Outcome.PASSED:
         return findings, None
-    more, spec, weights = check_structure(bundle)
-    findings += more
+    try:
+        with private_copy(bundle) as copy:
+            findings.append(check_signature(copy, public_key))
+            if findings[-1].outcome is not Outcome.PASSED:
+                return findings, None
+            more, spec, weights, curve = check_structure(copy)
+            findings += more
+            if ledger_key is not None:
+                findings.append(_statement_signature(copy, ledger_key))
+            digest = bundle_digest(copy)
+    except NotPlain as error:
+        found = f"{error} is something else than a plain file"
+        return [findings[0], _failed("files", found)], None
     if spec is None or worst(f.outcome for f in findings) is not Outcome.PASSED:
         return findings, None
-    return findings, LoadedModel(bundle_digest(bundle), spec, weights)
+    return findings, LoadedModel(digest, spec, weights, curve)
 
 
-def load_bundle(bundle: Path, public_key: Path) -> LoadedModel:
+def load_bundle(bundle: Path, public_key: Path, *, ledger_key: Ed25519PublicKey | None = None) -> LoadedModel:
     """Load a model, or say why not.
+
+    Args:
+        bundle: The bundle directory.
+        public_key: PEM file of the pinned key that signs models.
+        ledger_key: The ledger's key, to check the signature of the run's statement too.
 
     Raises:
         BundleRefused: A check did not pass; nothing was loaded.
         UsageError: There is no such directory.
+        OSError: It cannot be read, or not copied.
     """
-    findings, model = check_bundle(bundle, public_key)
+    findings, model = check_bundle(bundle, public_key, ledger_key=ledger_key)
     if model is None:
         said = "; ".join(f"{f.check}: {f.message}" for f in findings if f.outcome is not Outcome.PASSED)
         raise BundleRefused(
             f"the bundle {bundle.name} was not loaded: {said}",
-            findings=list(findings),
+            findings=findings,
             state="the bundle was left as it is",
             next_step="use the champion, or train again; `assay model verify` lists every check",
         )
     return model
+
+
+@contextmanager
+def _alone(models: Path) -> Iterator[None]:
+    """One sealing at a time per folder."""
+    with (models / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _same(target: Path, digest: str) -> None:
+    """What stands in a bundle's place must be that bundle."""
+    found = bundle_digest(target) if target.is_dir() else "no directory"
+    if found != digest:
+        raise BundleRefused(
+            f"{target} was changed after it was sealed",
+            expected=digest,
+            found=found,
+            state="it was left as it is",
+            next_step="look at who changed it, move it away, and run the same again",
+        )
+
+
+def _statement_signature(bundle: Path, key: Ed25519PublicKey) -> Finding:
+    try:
+        verify_envelope((bundle / STATEMENT_FILE).read_text(encoding="utf-8"), key)
+    except (EnvelopeError, ValueError) as error:
+        return _failed("statement_signature", str(error).splitlines()[0])
+    return Finding(
+        check="model.statement_signature",
+        outcome=Outcome.PASSED,
+        scope=Scope.MODEL,
+        message="the run's statement is signed with the ledger's key",
+    )
+
+
+def _failed(check: str, message: str) -> Finding:
+    return Finding(
+        check=f"model.{check}",
+        outcome=Outcome.FAILED,
+        severity=Severity.CRITICAL,
+        scope=Scope.MODEL,
+        message=message,
+        technique="AML.T0018",
+    )
+
+
+__all__ = [
+    "SIGNATURE_FILE",
+    "LoadedModel",
+    "bundle_digest",
+    "check_bundle",
+    "load_bundle",
+    "model_id",
+    "seal_bundle",
+]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from assay.errors import NotChecked, Terminal, UsageError
+from assay.findings import Finding, worst
 
 
 class BundleRefused(Terminal):
@@ -12,14 +15,20 @@ class BundleRefused(Terminal):
         findings: The answers of all checks that were made.
     """
 
-    def __init__(self, message: str, *, findings: list[object] | None = None, **facts: str | None) -> None:
-        """Keep the findings beside the message."""
+    def __init__(self, message: str, *, findings: Sequence[Finding] = (), **facts: str | None) -> None:
+        """Keep the findings beside the message; where nothing failed but something was not checked, exit with 3."""
         super().__init__(message, **facts)
-        self.findings = findings or []
+        self.findings = tuple(findings)
+        if self.findings:
+            self.exit_code = worst(f.outcome for f in self.findings).exit_code or 1
 
 
 class NoModelKey(NotChecked):
     """There is no public key to check a bundle's signature with."""
+
+
+class ModelKeyError(Terminal):
+    """The private key that should sign a bundle cannot be used."""
 
 
 class NoSuchModel(UsageError):

@@ -2,78 +2,159 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import io
+import json
+import tempfile
 from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from assay.findings import Finding, Outcome, Scope, Severity
-from assay.ledger import public_key_path
-from assay.model.errors import NoModelKey
+from assay.ledger import model_key, public_key_path
+from assay.model.errors import ModelKeyError, NoModelKey
 from assay.settings import Settings
 
 SIGNATURE_FILE = "model.sig"
+_PREDICATE_TYPE = "https://model_signing/signature/v1.0"
+_MAX_SIGNATURE_BYTES = 1 << 20
+_MAX_KEY_BYTES = 64 * 1024
 
 
 def sign_bundle(bundle: Path, private_key: Path) -> None:
-    """Sign all files of a bundle; the signature becomes `model.sig` in it.
+    """Sign all files of a bundle; the signature becomes `model.sig` in it, in one rename.
 
     Args:
         bundle: The bundle directory, complete but for the signature.
         private_key: PEM file of a P-256 private key.
-    """
-    from model_signing import hashing, signing
 
-    signature = bundle / SIGNATURE_FILE
-    ignored = hashing.Config().set_ignored_paths(paths=[signature], ignore_git_paths=False)
-    signing.Config().use_elliptic_key_signer(private_key=private_key).set_hashing_config(ignored).sign(bundle, signature)
-    signature.chmod(0o600)
+    Raises:
+        ModelKeyError: The key cannot be used; nothing was written.
+    """
+    from model_signing import signing
+
+    try:
+        signer = signing.Config().use_elliptic_key_signer(private_key=private_key)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm, AttributeError) as error:
+        raise ModelKeyError(
+            f"the private key {private_key} cannot sign models",
+            expected="a PEM file with an unencrypted P-256 private key",
+            found=str(error).strip() or type(error).__name__,
+            state="nothing was signed",
+            next_step="check ASSAY_MODEL_KEY_FILE or ASSAY_KEYS_DIR",
+        ) from error
+    # Beside the bundle, so that the rename is one step; never in it, where a reader would find a file too many.
+    with tempfile.TemporaryDirectory(prefix=f".{bundle.name}.", dir=bundle.parent) as folder:
+        partial = Path(folder) / SIGNATURE_FILE
+        signer.set_hashing_config(_hashing()).sign(bundle, partial)
+        partial.chmod(0o600)
+        partial.replace(bundle / SIGNATURE_FILE)
 
 
 def check_signature(bundle: Path, public_key: Path) -> Finding:
     """Whether `model.sig` is this key's signature over exactly the files that are there.
 
+    Which files the signature may leave out is ours to say: only itself. The library lets a signature name more of them,
+    so what was signed is read again here, once the signature stands.
+
     Args:
         bundle: The bundle directory.
-        public_key: PEM file of the pinned P-256 public key.
-    """
-    from model_signing import hashing, verifying
+        public_key: PEM file of the pinned public key.
 
+    Returns:
+        A finding; `not_checked` when the key cannot be used.
+    """
+    from model_signing import verifying
+
+    if unusable := _unusable(public_key):
+        return _said(Outcome.NOT_CHECKED, f"no signature was checked: {unusable}")
     signature = bundle / SIGNATURE_FILE
     if not signature.is_file() or signature.is_symlink():
         return _said(Outcome.FAILED, f"the bundle has no {SIGNATURE_FILE}")
-    stray = _not_plain(bundle)
-    if stray:
+    if signature.stat().st_size > _MAX_SIGNATURE_BYTES:
+        return _said(Outcome.FAILED, f"{SIGNATURE_FILE} is larger than {_MAX_SIGNATURE_BYTES} bytes")
+    if stray := not_plain(bundle):
         return _said(Outcome.FAILED, f"the bundle holds something else than plain files: {stray}")
-    # Which files may be left out is ours to say, not the signature's: only the signature itself.
-    exactly = hashing.Config().set_ignored_paths(paths=[signature], ignore_git_paths=False)
+    verifier = verifying.Config().use_elliptic_key_verifier(public_key=public_key)
+    verifier.set_hashing_config(_hashing()).set_ignore_unsigned_files(False)
     try:
-        verifier = verifying.Config().use_elliptic_key_verifier(public_key=public_key).set_hashing_config(exactly)
-        verifier.set_ignore_unsigned_files(False).verify(bundle, signature)
-    except Exception as error:  # noqa: BLE001 - the library raises ValueError and whatever its parsers raise; all mean no
+        with contextlib.redirect_stdout(io.StringIO()):  # the library prints its remarks
+            verifier.verify(bundle, signature)
+        if gap := _left_out(bundle, signature):
+            return _said(Outcome.FAILED, f"the signature does not cover the bundle: {gap}")
+    except Exception as error:  # noqa: BLE001 - the library raises whatever its parsers raise; all mean no
         reason = str(error).strip().splitlines()
         return _said(Outcome.FAILED, f"the signature does not stand: {reason[0] if reason else type(error).__name__}")
     return _said(Outcome.PASSED, "signed with the pinned key, every file is as it was signed")
 
 
 def model_public_key(settings: Settings) -> Path:
-    """The pinned public key of models.
+    """PEM file of the pinned public key of models.
 
     Raises:
         NoModelKey: No key was ever made or named.
+        LedgerKeyError: There is a private key, but it cannot be used.
     """
     path = public_key_path(settings, "model")
+    named = settings.model_key_file or settings.keys_dir / "model.pem"
+    if not path.exists() and named.exists():
+        model_key(settings)  # writes the public half
     if not path.exists():
         raise NoModelKey(
             "there is no public key to check models with",
             expected=str(path),
-            next_step="name the signer's key with --key, or point ASSAY_KEYS_DIR to where it is",
+            next_step="name the signer's public key with --key, or point ASSAY_KEYS_DIR to where it is",
         )
     return path
 
 
-def _not_plain(bundle: Path) -> str:
+def not_plain(bundle: Path) -> str:
     """Name of the first entry that is no plain file of this directory; empty when there is none."""
     for entry in sorted(bundle.iterdir()):
         if entry.is_symlink() or not entry.is_file():
             return entry.name
+    return ""
+
+
+def _hashing() -> Any:
+    """How bundles are hashed: SHA-256 over each file, nothing left out but the signature, Git's files included."""
+    from model_signing import hashing
+
+    return hashing.Config().set_ignored_paths(paths=[SIGNATURE_FILE], ignore_git_paths=False)
+
+
+def _left_out(bundle: Path, signature: Path) -> str:
+    """What a valid signature leaves out of a bundle, or does in another way than ours; empty when there is nothing."""
+    envelope = json.loads(signature.read_bytes())["dsseEnvelope"]
+    payload = json.loads(base64.b64decode(envelope["payload"], validate=True))
+    if payload["predicateType"] != _PREDICATE_TYPE:
+        return f"its predicate is {payload['predicateType']}"
+    how, signed = payload["predicate"]["serialization"], payload["predicate"]["resources"]
+    ignored = sorted(set(how.get("ignore_paths", ())) - {SIGNATURE_FILE})
+    if ignored:
+        return f"it was told to ignore {', '.join(ignored)}"
+    if (how["method"], how["hash_type"], how["allow_symlinks"]) != ("files", "sha256", False):
+        return f"it is over {how['method']} with {how['hash_type']}, expected files with sha256 and no symlinks"
+    names = sorted(str(item["name"]) for item in signed)
+    present = sorted(entry.name for entry in bundle.iterdir() if entry.name != SIGNATURE_FILE)
+    return "" if names == present else f"it names {', '.join(names)}"
+
+
+def _unusable(public_key: Path) -> str:
+    """Why a public key cannot be used; empty when it can."""
+    try:
+        with public_key.open("rb") as file:
+            key = serialization.load_pem_public_key(file.read(_MAX_KEY_BYTES))
+    except OSError as error:
+        return f"the public key {public_key} cannot be read: {error.strerror}"
+    except (ValueError, UnsupportedAlgorithm):
+        return f"{public_key} is not a public key in PEM"
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        return f"{public_key} is not an elliptic curve public key"
     return ""
 
 
@@ -84,5 +165,5 @@ def _said(outcome: Outcome, message: str) -> Finding:
         severity=Severity.INFO if outcome is Outcome.PASSED else Severity.CRITICAL,
         scope=Scope.MODEL,
         message=message,
-        technique=None if outcome is Outcome.PASSED else "AML.T0018",
+        technique="AML.T0018" if outcome is Outcome.FAILED else None,
     )

@@ -10,17 +10,19 @@ from scipy import stats
 
 F64 = NDArray[np.float64]
 
-_TINY = 1e-300
+MIN_TAIL = 20
+"""Fewer null scores than this support no tail."""
 
 
 class Calibrator:
     """Turns scores (higher: more suspicious) into p-values against a null sample.
 
-    Inside the null sample's range this is the conformal p-value (1 + number of null scores at least as high) / (m + 1)
-    (Vovk, Gammerman and Shafer, 2005), which is valid for any score when null and tested rows are exchangeable. It
-    cannot go below 1 / (m + 1). Beyond the null's top tenth a generalised Pareto tail (Pickands, 1975; fitted by
-    probability-weighted moments, Hosking and Wallis, 1987) goes on, with the shape held at 0 or above so that the tail
-    is never thinner than exponential. That part orders rows; it is an extrapolation, and verdicts that rest on it alone
+    Inside the null sample's range this follows the conformal p-value (1 + number of null scores at least as high) /
+    (m + 1) (Vovk, Gammerman and Shafer, 2005), which is valid for any score when null and tested rows are exchangeable.
+    Between two null scores it falls log-linearly from the value at the lower one, so it is never below the conformal
+    value and leaves no ties. Past the last null score a generalised Pareto tail (Pickands, 1975; fitted to the top tenth
+    by probability-weighted moments, Hosking and Wallis, 1987) goes on, with the shape held at 0 or above so that the
+    tail is never thinner than exponential. That part orders rows; it is an extrapolation, and verdicts that rest on it
     need `excess` to show more rows there than the null sample can explain.
 
     Args:
@@ -31,44 +33,42 @@ class Calibrator:
     def __init__(self, null: F64, floor: float = 1e-9) -> None:
         self.null = np.sort(null[np.isfinite(null)])
         self.floor = floor
-        m = len(self.null)
-        self.size = m
-        self._start = math.inf
-        if m < 20:
+        self.size = m = len(self.null)
+        self.shape, self.scale, self._start = 0.0, 1.0, 0.0
+        if m == 0:
             return
-        k = max(10, m // 10)
-        self._start = float(self.null[m - k])
+        self._values, first = np.unique(self.null, return_index=True)
+        self._logs = np.log((1.0 + m - first) / (m + 1.0))
+        k = min(max(10, m // 10), m - 1)
+        self._start = float(self.null[m - k - 1])
         above = self.null[m - k :] - self._start
-        self._k = k
-        mean = float(above.mean())
-        weighted = float((above * (1 - (np.arange(1, k + 1) - 0.35) / k)).mean())
-        if mean <= 0 or mean - 2 * weighted <= 0:
-            shape, scale = 0.0, max(mean, 1e-12)
-        else:
-            shape = float(np.clip(2 - mean / (mean - 2 * weighted), 0.0, 0.5))
-            scale = mean * (1 - shape)
-        self.shape, self.scale = shape, max(scale, 1e-12)
+        mean = float(above.mean()) if k else 0.0
+        weighted = float((above * (1 - (np.arange(1, k + 1) - 0.35) / max(k, 1))).mean()) if k else 0.0
+        if mean - 2 * weighted > 0:
+            # A short tail sample often looks thinner than it is; thinner than exponential is never believed.
+            self.shape = float(np.clip(2 - mean / (mean - 2 * weighted), 0.0, 0.5))
+        self.scale = max(mean * (1 - self.shape), 1e-12)
+
+    def _tail(self, scores: F64) -> F64:
+        """Log survival of the fitted tail at and past its start."""
+        z = np.maximum(scores - self._start, 0.0) / self.scale
+        if self.shape > 1e-6:
+            return np.asarray(-np.log1p(self.shape * z) / self.shape)
+        return np.asarray(-z)
 
     def p_values(self, scores: F64) -> F64:
-        """One p-value per score, non-increasing in the score; 1 for a NaN."""
-        m = self.size
-        clean = np.nan_to_num(scores, nan=-np.inf, posinf=1e300)
-        if m == 0:
+        """One p-value per score, falling with the score; 1 for a NaN."""
+        if self.size == 0:
             return np.ones(len(scores))
-        above = m - np.searchsorted(self.null, clean, side="left")
-        p = (1.0 + above) / (m + 1.0)
-        if m >= 20:
-            beyond = clean > self._start
-            excess = (clean[beyond] - self._start) / self.scale
-            if self.shape > 1e-6:
-                tail = np.power(1 + self.shape * excess, -1 / self.shape)
-            else:
-                tail = np.exp(-excess)
-            tail = (self._k / (m + 1.0)) * tail
-            # Conformal while null rows lie above; extrapolated only past the last of them.
-            top = clean[beyond] > self.null[-1]
-            p[beyond] = np.where(top, np.minimum(p[beyond], np.maximum(tail, self.floor)), p[beyond])
-        return np.asarray(np.clip(p, self.floor, 1.0))
+        clean = np.nan_to_num(np.asarray(scores, dtype=np.float64), nan=-1e300, neginf=-1e300, posinf=1e300)
+        log_p = np.interp(clean, self._values, self._logs, left=0.0)
+        beyond = np.flatnonzero(clean > self._values[-1])
+        if self.size >= MIN_TAIL and len(beyond):
+            last = self._tail(self._values[-1:])
+            left = np.minimum(self._tail(clean[beyond]) - last, 0.0)
+            # From 2 / (m + 1) at the last null score, over to 1 / (m + 1) times what the tail leaves of it.
+            log_p[beyond] = left + np.log1p(np.exp(left)) - np.log(self.size + 1.0)
+        return np.asarray(np.clip(np.exp(log_p), self.floor, 1.0))
 
 
 def combine(p_values: F64, weights: F64) -> F64:

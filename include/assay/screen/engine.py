@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from assay.screen.signals.spikes import Spikes
 if TYPE_CHECKING:
     from assay.screen.rows import Tabular
 
+_PARALLEL = 30_000
 # How much of the false-alarm budget each soft signal may use.
 _WEIGHTS = {"labels": 0.70, "ranges": 0.20, "outliers": 0.10}
 
@@ -80,15 +82,19 @@ class _Screening:
     def run(self, batch: Tabular, trusted: Tabular | None, previous: Tabular | None) -> ScreenReport:
         rows = as_rows(batch, self.contract, "batch")
         sample = self._draw(rows, self.contract.screen.fit_rows)
-        hold = self.contract.screen.hold_delivery_above
         if sample.rows == 0:
             self._not_checked("batch", "the batch has no rows")
+            hold = self.contract.screen.hold_delivery_above
             return ScreenReport(verdicts.empty(), self.findings, "batch", 0, hold)
         sound = None
         if trusted is not None:
             sound = self._draw(as_rows(trusted, self.contract, "trusted set"), self.contract.screen.fit_rows)
         past = as_rows(previous, self.contract, "accepted snapshot") if previous is not None else None
         accepted = self._compare(past, rows, sample)
+        with _threads(sample.rows):
+            return self._judged(rows, sample, sound, accepted)
+
+    def _judged(self, rows: Rows, sample: Sample, sound: Sample | None, accepted: Sample | None) -> ScreenReport:
         self.encoder.fit([t.table for t in (sample, sound, accepted) if t is not None])
         context = self._context(sample, sound, accepted)
         self._fit(context)
@@ -109,7 +115,7 @@ class _Screening:
             self.findings += self.sources.findings()
         self.findings += verdicts.batch_findings(self, context, scored)
         quarantined = int(scored.quarantine.sum())
-        return ScreenReport(table, self.findings, tier, quarantined, hold)
+        return ScreenReport(table, self.findings, tier, quarantined, self.contract.screen.hold_delivery_above)
 
     def _draw(self, rows: Rows, size: int) -> Sample:
         return draw(rows, self.encoder, size, self.seed, self.contract.screen.batch_rows)
@@ -250,3 +256,11 @@ class _Screening:
 def _whole(table: pa.Table) -> pa.RecordBatch:
     batches = table.combine_chunks().to_batches()
     return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
+
+
+def _threads(rows: int) -> AbstractContextManager[Any]:
+    """Few rows are done sooner by one thread than several have started; then none is left spinning either."""
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[Any] = threadpool_limits(limits=1 if rows < _PARALLEL else None)
+    return limits

@@ -65,6 +65,33 @@ class Features:
         return out
 
 
+class Distances:
+    """A dense float32 view in which nearly equal rows are close: numbers in units of their spread, categories apart.
+
+    Unlike normal scores it does not tear 0 and 0.001 apart where half the column is 0.
+    """
+
+    def __init__(self, encoder: Encoder, sample: Block) -> None:
+        self._categorical = encoder.categorical
+        self._centre = np.zeros(sample.x.shape[1])
+        self._spread = np.ones(sample.x.shape[1])
+        for j in range(sample.x.shape[1]):
+            finite = sample.x[np.isfinite(sample.x[:, j]), j]
+            if len(finite) and not encoder.categorical[j]:
+                low, high = np.quantile(finite, [0.002, 0.998])
+                self._centre[j] = np.median(finite)
+                self._spread[j] = max(float(np.std(np.clip(finite, low, high))), 1e-9)
+
+    def transform(self, block: Block) -> NDArray[np.float32]:
+        """(n, d) float32; a missing number stands 5 spreads off, a category at a place that its code alone decides."""
+        out = np.clip((block.x - self._centre) / self._spread, -20, 20)
+        out[~np.isfinite(block.x)] = -5.0
+        codes = block.x[:, self._categorical]
+        # Irrational steps keep any two of the frequent codes at least a third of a spread apart.
+        out[:, self._categorical] = 4.0 * np.mod((codes + 3) * 0.6180339887, 1.0)
+        return np.asarray(out, dtype=np.float32)
+
+
 def _normal_scores(values: F64) -> tuple[F64, F64]:
     """Knots of the map from a value to the normal score of its mid-rank."""
     values = np.sort(values)

@@ -69,6 +69,9 @@ def judge(screening: _Screening, context: Context, blocks: Iterator[Block]) -> S
         for group in screening.groups:
             p = np.minimum(p, group.score(block))
             hard |= group.decides(block)
+        for signal in screening.soft:
+            if signal.decisive:
+                hard |= signal.decides(block)
         p_parts.append(p)
         soft_parts.append(soft)
         signal_parts.append(signals.astype(np.float32))
@@ -152,6 +155,8 @@ def _reasons(screening: _Screening, scored: Scored, block: Block) -> list[list[s
     signals = scored.signals[block.row]
     for k, signal in enumerate(screening.soft):
         best = signals[:, k] <= np.minimum(signals.min(axis=1) * 3, 0.05)
+        if signal.decisive:
+            best |= signal.decides(block)
         mine = np.flatnonzero(best)
         for i, text in zip(mine, signal.explain(block.take(mine)), strict=True):
             out[i].append(f"{signal.name}: {text} (p = {signals[i, k]:.2g})")

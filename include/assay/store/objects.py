@@ -44,7 +44,7 @@ class ObjectWriter:
         self._where = where
         self._hash = hashlib.sha256()
         self._size = 0
-        self._sealer = None if sealer_key is None else Sealer(sealer_key, file.write)
+        self._sealer = None if sealer_key is None else Sealer(sealer_key, self._append)
         self.stored: Stored | None = None
         self.closed = False
 
@@ -60,10 +60,16 @@ class ObjectWriter:
             self._hash.update(plain)
             self._size += len(plain)
             if self._sealer is None:
-                self._file.write(plain)
+                self._append(plain)
             else:
                 self._sealer.update(plain)
         return len(plain)
+
+    def _append(self, data: bytes | memoryview) -> None:
+        """The file is unbuffered, so that no later close() can fail; the system may take less than it was given."""
+        view = memoryview(data)
+        while view:
+            view = view[self._file.write(view) :]
 
     def tell(self) -> int:
         """Plain bytes so far."""
@@ -91,7 +97,6 @@ class ObjectWriter:
         with translated(self._where):
             if self._sealer is not None:
                 self._sealer.finish()
-            self._file.flush()
             os.fsync(self._file.fileno())
         self.closed = True
         return Stored(self._hash.hexdigest(), self._size)
@@ -144,7 +149,7 @@ class ObjectStore:
         with translated(self.uri):
             handle = os.open(spooled, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            with os.fdopen(handle, "wb") as file:
+            with os.fdopen(handle, "wb", buffering=0) as file:
                 fcntl.flock(file, fcntl.LOCK_EX)  # tells sweepers that this file is being written
                 with translated(self.uri):
                     writer = ObjectWriter(cast("BinaryIO", file), key, self.uri)
@@ -352,7 +357,8 @@ def _place(uri: str, scratch: Path) -> Place:
     import fsspec
 
     try:
-        filesystem, root = fsspec.core.url_to_fs(uri)
+        # No cache of listings: what other processes stored must be seen.
+        filesystem, root = fsspec.core.url_to_fs(uri, use_listings_cache=False)
     except (ValueError, ImportError) as error:
         raise StoreUriError(
             f"no object store can be opened at {uri}",

@@ -123,10 +123,10 @@ class RemotePlace:
         target = self._full(name)
         with self._told():
             if not (self._fs.exists(target) and self._fs.info(target)["size"] == spooled.stat().st_size):
-                self._fs.makedirs(target.rpartition("/")[0], exist_ok=True)
                 if self._atomic:
                     self._fs.put_file(str(spooled), target)
                 else:
+                    self._fs.makedirs(target.rpartition("/")[0], exist_ok=True)
                     temporary = self._full(f"tmp/{secrets.token_hex(16)}")
                     self._fs.makedirs(temporary.rpartition("/")[0], exist_ok=True)
                     self._fs.put_file(str(spooled), temporary)
@@ -158,7 +158,9 @@ class RemotePlace:
         with self._told():
             found = sorted(self._fs.find(self._full(folder)))
         for full in found:
-            yield full[full.index(f"/{folder}/") + 1 :]
+            # Some services list an emptied folder as an object of its own.
+            if (at := full.rfind(f"/{folder}/")) >= 0:
+                yield full[at + 1 :]
 
     def _full(self, name: str) -> str:
         return f"{self._root}/{name}"

@@ -144,7 +144,7 @@ def corrupt(name: str, found: str) -> StoreCorrupt:
         f"object {name} in the store is damaged or was changed",
         expected="the bytes whose SHA-256 is its name",
         found=found,
-        state="nothing was read from it; the object was left as it is, as evidence",
+        state="nothing was read from it, and it was left as it is, as evidence",
         next_step="restore the object from a backup, or deliver its file again; find out who can write to the store",
     )
 

@@ -22,8 +22,10 @@ HOW_TO_GET_JULIA = (
     "install Julia 1.10 or newer (https://julialang.org/downloads), put `julia` on PATH or name it in JULIA_EXE, "
     "then run `python -m juliapkg resolve`"
 )
-HOW_TO_GET_FLUX = "run `python -m juliapkg resolve`, "
+HOW_TO_GET_FLUX = (
+    "run `python -m juliapkg resolve`, "
     "or name a Julia project with Flux and PythonCall in PYTHON_JULIACALL_PROJECT"
+)
 
 
 @dataclass(frozen=True)

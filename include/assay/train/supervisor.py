@@ -290,19 +290,20 @@ class _Supervisor:
         assert process.stdout is not None
         pipe = process.stdout.fileno()
         os.set_blocking(pipe, False)
+        talking = True
         with selectors.DefaultSelector() as selector:
             selector.register(pipe, selectors.EVENT_READ)
             while True:
                 # Asked before reading, so that what it wrote at its very end is read after it is known to have ended.
                 ended = has_ended(process)
-                if not ended:
+                if not ended and talking:
                     selector.select(TICK_SECONDS)
-                at_end = self._read(pipe, events)
-                if ended or (at_end and has_ended(process)):
+                elif not ended:  # it closed its stdout, and is about to end or hangs
+                    time.sleep(TICK_SECONDS / 10)
+                if talking:
+                    talking = not self._read(pipe, events)
+                if ended:
                     return
-                if at_end:  # it closed its stdout and lives on
-                    selector.unregister(pipe)
-                    selector = _Sleeper()  # type: ignore[assignment]
                 self._check_limits(process)
 
     def _read(self, pipe: int, events: IO[bytes]) -> bool:
@@ -435,13 +436,6 @@ class _Supervisor:
             seconds=time.monotonic() - self._begun,
             versions=self._started.versions if self._started else None,
         )
-
-
-class _Sleeper:
-    """Stands in for a selector whose only pipe has closed."""
-
-    def select(self, seconds: float) -> None:
-        time.sleep(seconds)
 
 
 def _private(path: Path) -> IO[bytes]:

@@ -1,7 +1,7 @@
 """Floods of copies: many exact or nearly equal rows where the reference rows have none.
 
 Exact copies are counted over the whole batch by the hash of their features. Near copies are counted on the sample:
-rows within a small distance of one another in normal-score space.
+rows within a small distance of one another.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from assay.screen.calibration import Calibrator, wilson_upper
 from assay.screen.context import Context
 from assay.screen.encoding import F64, I64, Block
 from assay.screen.errors import NotApplicable
-from assay.screen.features import Features
+from assay.screen.features import Distances
 
 _MAX_ROWS = 12_000
 _CHUNK = 1500
 _MIN_GROUP = 6
-_RADIUS = 0.12
+_RADIUS = 0.04
 _LEVEL = 1e-4
 _MAX_GROUPS = 20
 
@@ -57,8 +57,8 @@ class Duplicates:
         self._context = context
         self._floods: list[_Flood] = []
         self._members = 0
-        self._features = Features(context.encoder, context.pool)
-        dense = self._features.transform(context.pool)[:_MAX_ROWS]
+        self._distances = Distances(context.encoder, context.pool)
+        dense = self._distances.transform(context.pool)[:_MAX_ROWS]
         pool = context.pool.take(np.arange(len(dense)))
         null, fresh = context.null[: len(dense)], context.fresh[: len(dense)]
         self._width = max(1, dense.shape[1])
@@ -132,7 +132,7 @@ class Duplicates:
         out = np.full(len(block), -1, dtype=np.int64)
         if not self._floods or not len(block):
             return out
-        dense = self._features.transform(block)
+        dense = self._distances.transform(block)
         for number, flood in enumerate(self._floods):
             near = ((dense - flood.centre) ** 2).sum(axis=1) <= flood.radius**2
             near &= np.isin(block.y, flood.labels)

@@ -20,16 +20,15 @@ from assay.screen.encoding import F64, I64, Block
 from assay.screen.errors import NotApplicable
 from assay.screen.features import Features
 
-_FLOOR = 1e-4
+_FLOOR = 1e-7
 _REFERENCE_FIT = 60
+_WITHOUT_ROWS = 6000
 
 
 class LabelModels:
     """Class probabilities of rows, each from models fitted without the row's fold."""
 
     def __init__(self, context: Context) -> None:
-        from threadpoolctl import threadpool_limits
-
         self.encoder = context.encoder
         self.classes = len(context.encoder.classes)
         self._features = Features(context.encoder, context.pool)
@@ -38,17 +37,11 @@ class LabelModels:
         labelled = pool.y >= 0
         dense = self._features.transform(pool)
         folds = pool.fold(FOLDS)
-        # Few rows are faster on one thread than the threads are to start.
-        with threadpool_limits(limits=1 if len(pool) < 8000 else None):
-            self._crowd = [
-                self._fit(pool, dense, labelled & (folds != k), context.fresh, large=True) for k in range(FOLDS)
-            ]
-            self._reference: list[_Model | None] = [None] * FOLDS
-            usable = labelled & context.reference
-            if usable.sum() >= _REFERENCE_FIT:
-                self._reference = [
-                    self._fit(pool, dense, usable & (folds != k), context.fresh, large=False) for k in range(FOLDS)
-                ]
+        self._crowd = [self._fit(pool, dense, labelled & (folds != k), large=True) for k in range(FOLDS)]
+        self._reference: list[_Model | None] = [None] * FOLDS
+        usable = labelled & context.reference
+        if usable.sum() >= _REFERENCE_FIT:
+            self._reference = [self._fit(pool, dense, usable & (folds != k), large=False) for k in range(FOLDS)]
 
     @property
     def has_reference(self) -> bool:
@@ -56,7 +49,7 @@ class LabelModels:
         return all(model is not None for model in self._reference)
 
     def _fit(
-        self, pool: Block, dense: NDArray[np.float32], rows: NDArray[np.bool_], fresh: NDArray[np.bool_], large: bool
+        self, pool: Block, dense: NDArray[np.float32], rows: NDArray[np.bool_], large: bool
     ) -> _Model | None:
         if rows.sum() < 10 or len(np.unique(pool.y[rows])) < 2:
             return None
@@ -69,6 +62,42 @@ class LabelModels:
     def reference_probabilities(self, block: Block) -> F64:
         """(n, classes) of the reference view, else of the crowd view."""
         return self._apply(self._reference if self.has_reference else self._crowd, block)
+
+    def without(self, pool: Block, block: Block, columns: list[int]) -> F64 | None:
+        """(n, classes) of a crowd view that cannot see some columns; None if no column is left.
+
+        Of a tree model and a linear one, each row's own class gets the more favourable probability.
+        """
+        from sklearn.ensemble import HistGradientBoostingClassifier
+        from sklearn.linear_model import LogisticRegression
+
+        wide = np.flatnonzero(~np.isin(np.array(self._features.origin), columns))
+        kept = np.setdiff1d(np.arange(pool.x.shape[1]), columns)
+        if not len(wide) or not len(kept):
+            return None
+        best = np.zeros((len(block), self.classes))
+        pool = pool.take(np.flatnonzero(pool.y >= 0)[:_WITHOUT_ROWS])
+        dense, seen = self._features.transform(pool)[:, wide], self._features.transform(block)[:, wide]
+        folds, mine = pool.fold(3), block.fold(3)
+        for k in range(3):
+            rows, ask = np.flatnonzero(folds != k), np.flatnonzero(mine == k)
+            if not len(ask) or len(np.unique(pool.y[rows])) < 2:
+                continue
+            trees = HistGradientBoostingClassifier(
+                max_iter=20, max_leaf_nodes=15, early_stopping=False, random_state=self._seed
+            )
+            for model, train, test in (
+                (trees, pool.x[:, kept].astype(np.float32), block.x[:, kept].astype(np.float32)),
+                (LogisticRegression(C=0.3, max_iter=200), dense, seen),
+            ):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    model.fit(train[rows], pool.y[rows])
+                found = model.predict_proba(test[ask])
+                part = best[ask]
+                part[:, model.classes_] = np.maximum(part[:, model.classes_], found)
+                best[ask] = part
+        return best
 
     def _apply(self, models: list[_Model | None], block: Block) -> F64:
         out = np.full((len(block), self.classes), 1.0 / max(self.classes, 1))

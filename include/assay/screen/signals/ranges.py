@@ -17,6 +17,7 @@ from assay.screen.context import FOLDS, Context
 from assay.screen.encoding import F64, MISSING, UNSEEN, Block, Encoder
 
 _CELL_CAP = 60.0
+_GROSS = 0.01
 
 
 class Ranges:
@@ -24,7 +25,7 @@ class Ranges:
 
     name = "ranges"
     technique = "AML.T0020"
-    decisive = False
+    decisive = True
 
     def fit(self, context: Context) -> None:
         """Learn tails per column and fold, then calibrate."""
@@ -34,6 +35,7 @@ class Ranges:
         folds = clean.fold(FOLDS)
         self._tails = [_Tails(context, clean.take(folds != k)) for k in range(FOLDS)]
         self._null = Calibrator(self._raw(clean).sum(axis=1), floor=1e-12)
+        self._limits = _gross_limits(context, clean)
 
     def _raw(self, block: Block) -> F64:
         out = np.zeros(block.x.shape)
@@ -47,6 +49,13 @@ class Ranges:
     def score(self, block: Block) -> F64:
         """P-values."""
         return self._null.p_values(self._raw(block).sum(axis=1))
+
+    def decides(self, block: Block) -> np.ndarray:
+        """Rows with a cell so far out that not one row of the whole batch should have it."""
+        low, high = self._limits
+        with np.errstate(invalid="ignore"):
+            out = ((block.x < low) | (block.x > high)).any(axis=1) | block.odd.any(axis=1)
+        return np.asarray(out & ~block.known)
 
     def explain(self, block: Block) -> list[str]:
         """The worst columns, their values and the reference's range."""
@@ -142,6 +151,45 @@ class _Tails:
             return f"seen there: {len(self._rare[j])} levels"
         low, high = self._span[j]
         return f"seen there: {low:.6g} to {high:.6g}"
+
+
+def _gross_limits(context: Context, clean: Block) -> tuple[F64, F64]:
+    """Per column, the values past which less than one row in a hundred batches is expected.
+
+    The tail's shape comes from quantiles of the pooled rows (Pickands, 1975), which a few per cent of garbage cannot
+    move, and is never taken as thinner than exponential; the reference's own range is always inside.
+    """
+    d = len(context.encoder.columns)
+    low, high = np.full(d, -np.inf), np.full(d, np.inf)
+    if len(context.pool) < 200:
+        return low, high
+    aim = np.log(_GROSS / (max(context.rows, 1) * max(d, 1)))
+    for j in range(d):
+        if context.encoder.categorical[j]:
+            continue
+        values = context.pool.x[:, j]
+        values = values[np.isfinite(values)]
+        sound = clean.x[np.isfinite(clean.x[:, j]), j]
+        if len(values) < 200 or not len(sound):
+            continue
+        high[j] = max(_far(values, aim), float(sound.max()))
+        low[j] = -max(_far(-values, aim), float((-sound).max()))
+    return low, high
+
+
+def _far(values: F64, aim: float) -> float:
+    """The value that the upper tail exceeds with probability exp(aim)."""
+    q = np.quantile(values, [0.5, 0.8, 0.9, 0.95, 0.975])
+    steps = np.diff(q)
+    if steps[1] <= 0 or steps[2] <= 0 or steps[3] <= 0:
+        return float("inf") if q[4] > q[0] else float(q[4] + 10 * max(abs(q[4]), 1.0))
+    shape = max(np.log(steps[2] / steps[1]), np.log(steps[3] / steps[2]), 0.0) / np.log(2.0)
+    # From the 97.5 % quantile on; one halving of the tail went from q[3] to q[4].
+    halvings = (np.log(0.025) - aim) / np.log(2.0)
+    if shape < 1e-6:
+        return float(q[4] + steps[3] * halvings * 1.5)
+    ratio = 2.0**shape
+    return float(q[4] + steps[3] * ratio * (ratio**halvings - 1) / (ratio - 1))
 
 
 def _tail(values: F64) -> Calibrator:

@@ -29,7 +29,7 @@ _WINDOW = 0.25
 _MAX_LEVELS = 60
 _SHAPE = 2.0
 _CONCENTRATION = 8.0
-_LEVEL = 1e-3
+_LEVEL = 1e-4
 _SURPRISE = 0.02
 
 
@@ -103,11 +103,30 @@ class Spikes:
                 group = self._best(tokens, mined, clean, expects, label, rest)
                 if group is None:
                     break
-                found = group.members(mined)
-                if not (found & rest).any():
+                found = group.members(mined) & rest
+                if not found.any():
                     break
-                self.groups.append(group)
+                # Natural clusters are alike in all columns: without the trigger's columns their label is still no surprise.
+                if self._surprising(context, group, mined, found):
+                    self.groups.append(group)
                 rest &= ~found
+
+    def _surprising(self, context: Context, group: Group, mined: Block, found: NDArray[np.bool_]) -> bool:
+        if context.models is None or group.label < 0:
+            return True
+        columns = [condition.column for condition in group.conditions]
+        there = np.ones(len(mined), dtype=bool)
+        for condition in group.conditions:
+            there &= condition.holds(mined.x)
+        there |= found
+        expected = context.models.without(context.pool, mined.take(there), columns)
+        if expected is None:
+            return True
+        from scipy import stats
+
+        share = float(np.clip(expected[:, group.label].mean(), 0.02, 0.98))
+        law = stats.betabinom(int(there.sum()), _CONCENTRATION * share, _CONCENTRATION * (1 - share))
+        return float(law.sf(int(found.sum()) - 1)) <= _SURPRISE
 
     def _best(
         self, tokens: _Tokens, mined: Block, clean: Block, expects: F64 | None, label: int, rest: NDArray[np.bool_]
@@ -125,7 +144,9 @@ class Spikes:
         if best is None:
             return None
         best = self._prune(best, search, tokens, mined, clean, expects, rest)
-        return self._widen(best, mined, rest)
+        combination = tuple(tokens.conditions.index(c) for c in best.conditions)
+        wider = self._judge(search, combination, self._widen(best, mined, rest), mined, clean, expects, label, rest)
+        return wider if wider is not None and wider.seen >= 0.8 * best.seen else best
 
     def _prune(
         self,
@@ -209,7 +230,7 @@ class Spikes:
             p_value=float(np.exp(max(log_p, -690.0))),
         )
 
-    def _widen(self, group: Group, mined: Block, rest: NDArray[np.bool_]) -> Group:
+    def _widen(self, group: Group, mined: Block, rest: NDArray[np.bool_]) -> tuple[Condition, ...]:
         """Fit each interval to the rows that meet all other conditions: windows seldom sit right on a jittered value."""
         conditions = list(group.conditions)
         label = mined.y == group.label if group.label >= 0 else np.ones(len(mined), dtype=bool)
@@ -232,11 +253,7 @@ class Spikes:
             values = inside[(inside >= edges[first]) & (inside <= edges[last + 1])]
             if len(values):
                 conditions[index] = Condition(condition.column, float(values.min()), float(values.max()))
-        wider = replace(group, conditions=tuple(conditions))
-        seen = int((wider.members(mined) & rest).sum())
-        if seen < group.seen * 0.8:
-            return group
-        return replace(wider, seen=seen, rows=round(seen * self._scale))
+        return tuple(conditions)
 
     def score(self, block: Block) -> F64:
         """The group's p-value for its members, 1 for all others."""

@@ -1,0 +1,224 @@
+"""`assay ledger`: verify, prove, check, trace, export."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from rich.console import Console
+from rich.markup import escape
+
+from assay.commands._shared import (
+    JsonFlag,
+    database,
+    emit,
+    existing,
+    guarded,
+    object_store,
+    print_findings,
+    settings,
+)
+from assay.errors import UsageError
+from assay.findings import Outcome, worst
+from assay.ledger import (
+    Ledger,
+    NoLedgerKey,
+    export_lines,
+    ledger_public_key,
+    load_public_key,
+    open_ledger,
+    verify_proof,
+)
+from assay.ledger import trace as trace_through
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+    help="The log of all decisions: is it whole, what does it prove, where did a thing come from.",
+)
+
+_MAX_PROOF_BYTES = 64 * 2**20
+
+KeyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--public-key", help="The ledger's published public key (PEM), instead of the one kept here."
+    ),
+]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", "-o", help="File to write, instead of standard output.")
+]
+WhatArgument = Annotated[
+    str,
+    typer.Argument(
+        help="Id of a model, run, snapshot, delivery, case or decision; a SHA-256; a key id; a statement's id or "
+        "position; or DATASET:KEY for a row.",
+        show_default=False,
+    ),
+]
+
+
+@app.command()
+@guarded
+def verify(
+    checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--checkpoint", help="A published checkpoint that the log must still contain; may be repeated."
+        ),
+    ] = None,
+    public_key: KeyOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Check every entry, every checkpoint, the index and the anchors. An empty ledger is not checked (3)."""
+    published = [
+        existing(path, "checkpoint").read_text(encoding="utf-8", errors="replace")
+        for path in checkpoint or ()
+    ]
+    log = _ledger(public_key)
+    findings = log.verify(published)
+    outcome = worst(finding.outcome for finding in findings)
+    payload = {
+        "outcome": outcome.value,
+        "entries": log.size(),
+        "findings": [finding.model_dump(mode="json") for finding in findings],
+    }
+
+    def human(console: Console) -> None:
+        print_findings(console, findings, title=f"Ledger, {payload['entries']} entries")
+        says = {
+            Outcome.PASSED: "the ledger is whole",
+            Outcome.FAILED: "the ledger was tampered with, or damaged",
+            Outcome.NOT_CHECKED: "the ledger could not be checked in full",
+        }
+        console.print(f"{outcome.value}: {says[outcome]}")
+
+    emit(payload, human, as_json)
+    raise typer.Exit(outcome.exit_code)
+
+
+@app.command()
+@guarded
+def prove(what: WhatArgument, out: OutOption = None, as_json: JsonFlag = False) -> None:
+    """Write a proof (JSON) that anyone can check with the ledger's public key alone."""
+    log = _ledger(None)
+    proof = log.prove(what, store=object_store())
+    text = json.dumps(proof, indent=2, ensure_ascii=False) + "\n"
+    if out is None:
+        sys.stdout.write(text)
+        return
+    out.write_text(text, encoding="utf-8")
+    proved = verify_proof(proof, log.public_key)
+
+    def human(console: Console) -> None:
+        console.print(f"{escape(str(out))}: proves {len(proved.statements)} statements about {escape(what)}")
+        console.print(f"check it with: assay ledger check {escape(str(out))} --public-key ledger.pub.pem")
+
+    emit({"proof": str(out), **proved.as_dict()}, human, as_json)
+
+
+@app.command()
+@guarded
+def check(
+    proof: Annotated[Path, typer.Argument(help="A proof that `prove` wrote.", show_default=False)],
+    public_key: KeyOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Check a proof; needs no database, only the public key."""
+    path = existing(proof, "proof")
+    key = _public_key(public_key)
+    proved = verify_proof(_read_proof(path), key)
+
+    def human(console: Console) -> None:
+        console.print(
+            f"[green]passed[/]: in the log {proved.checkpoint.origin}, with {proved.checkpoint.size} entries"
+        )
+        for position, statement in proved.statements:
+            names = ", ".join(resource.name for resource in statement.subjects)
+            console.print(f"  entry {position}: {statement.step} of {escape(names)}")
+        if proved.row is not None:
+            console.print(f"  the row stands in {proved.snapshot}:")
+            for name, value in proved.row.items():
+                console.print(f"    {escape(name)}: {escape(str(value))}")
+
+    emit({"outcome": "passed", **proved.as_dict()}, human, as_json)
+
+
+@app.command()
+@guarded
+def trace(what: WhatArgument, as_json: JsonFlag = False) -> None:
+    """Show the lineage of a thing: what it was made from, who decided, and what used it."""
+    log = _ledger(None)
+    found = trace_through(log, log.database, object_store(), what)
+    outcome = worst(finding.outcome for finding in found.findings)
+
+    def human(console: Console) -> None:
+        for line in found.lines():
+            console.print(escape(line), soft_wrap=True, highlight=False)
+        for finding in found.findings:
+            console.print(f"{finding.outcome.value}: {escape(finding.message)}", highlight=False)
+
+    emit({"outcome": outcome.value, **found.as_dict()}, human, as_json)
+    raise typer.Exit(outcome.exit_code)
+
+
+@app.command()
+@guarded
+def export(out: OutOption = None, as_json: JsonFlag = False) -> None:
+    """Write the whole ledger as JSON lines: a header, every signed statement, the newest checkpoint."""
+    log = _ledger(None)
+    if out is None:
+        for line in export_lines(log):
+            sys.stdout.write(line + "\n")
+        return
+    partial = out.with_name(f".{out.name}.partial")
+    lines = 0
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            for line in export_lines(log):
+                file.write(line + "\n")
+                lines += 1
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+
+    def human(console: Console) -> None:
+        console.print(f"{escape(str(out))}: {lines - 2} entries and the newest checkpoint")
+
+    emit({"export": str(out), "entries": lines - 2}, human, as_json)
+
+
+def _ledger(public_key: Path | None) -> Ledger:
+    chosen, opened = settings(), database()
+    if public_key is None:
+        return open_ledger(chosen, opened)
+    anchor = chosen.ledger_head_file or chosen.home / "ledger-head.txt"
+    return Ledger(opened, load_public_key(existing(public_key, "public key")), anchor=anchor)
+
+
+def _public_key(path: Path | None) -> Ed25519PublicKey:
+    key = load_public_key(existing(path, "public key")) if path else ledger_public_key(settings())
+    if key is None:
+        raise NoLedgerKey(
+            "there is no public key to check the proof with",
+            next_step="name the one that the ledger's owner published: --public-key ledger.pub.pem",
+        )
+    return key
+
+
+def _read_proof(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            proof = json.loads(file.read(_MAX_PROOF_BYTES))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(
+            f"{path} is not JSON", found=error, next_step="give a file that `prove` wrote"
+        ) from error
+    if not isinstance(proof, dict):
+        raise UsageError(f"{path} is not a proof", next_step="give a file that `prove` wrote")
+    return proof
