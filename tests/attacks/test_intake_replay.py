@@ -42,7 +42,7 @@ def test_a_replay_of_an_admitted_delivery_is_rejected(line: Line) -> None:
     assert first.verdict == "accept"
     line.admit(first.delivery_id)
     again = line.verify(folder)
-    assert rejected_for(again, "intake.replay").evidence["delivery"] == first.delivery_id
+    assert rejected_for(again, "intake.freshness.replay").evidence["delivery"] == first.delivery_id
     assert again.delivery_id != first.delivery_id
     assert again.files == ()
     assert {row.id: row.state for row in line.registered()} == {
@@ -57,7 +57,7 @@ def test_a_replay_signed_anew_is_still_a_replay(line: Line) -> None:
     first = line.verify(folder)
     line.admit(first.delivery_id)
     line.sign(folder, trusted_comment="timestamp:1750000000")
-    rejected_for(line.verify(folder), "intake.replay")
+    rejected_for(line.verify(folder), "intake.freshness.replay")
 
 
 def test_a_repeat_of_a_delivery_that_is_not_admitted_yet_is_the_same_delivery(line: Line) -> None:
@@ -77,7 +77,7 @@ def test_where_repeats_are_normal_an_unchanged_delivery_is_nothing_to_do(line: L
     line.admit(first.delivery_id)
     again = line.verify(folder, contract)
     assert (again.delivery_id, again.outcome, again.verdict) == (first.delivery_id, "passed", None)
-    assert "unchanged" in finding(again, "intake.replay").message
+    assert "unchanged" in finding(again, "intake.freshness.replay").message
     assert again.files == first.files
     assert len(line.registered()) == 1
 
@@ -90,7 +90,7 @@ def test_an_older_delivery_is_a_rollback_even_where_repeats_are_normal(line: Lin
         line.admit(line.verify(folder, contract).delivery_id)
     result = line.verify(old, contract)
     assert result.verdict == "reject"
-    assert outcomes(result)["intake.rollback"] == "failed"
+    assert outcomes(result)["intake.freshness.rollback"] == "failed"
 
 
 def test_a_repeat_of_an_unsigned_source_never_passes(line: Line) -> None:
@@ -109,7 +109,7 @@ def test_a_rollback_to_a_lower_sequence_is_rejected(line: Line) -> None:
     """An older delivery that never reached us, or was never admitted, is not accepted after a newer one."""
     older, newer = line.deliver("older", sequence=4), line.deliver("newer", sequence=5)
     assert line.verify(newer).verdict == "accept"
-    failed = rejected_for(line.verify(older), "intake.rollback")
+    failed = rejected_for(line.verify(older), "intake.freshness.rollback")
     assert (failed.evidence["sequence"], failed.evidence["highest"]) == (4, 5)
 
 
@@ -117,7 +117,10 @@ def test_a_sequence_that_was_used_for_other_content_is_rejected(line: Line) -> N
     """One number, one delivery."""
     line.verify(line.deliver("one", sequence=5))
     other = line.deliver("two", sequence=5, files={"people.csv": b"person_id,age\n7,7\n"})
-    assert "is the number of another delivery" in rejected_for(line.verify(other), "intake.rollback").message
+    assert (
+        "is the number of another delivery"
+        in rejected_for(line.verify(other), "intake.freshness.rollback").message
+    )
 
 
 def test_a_rollback_by_date_is_rejected(line: Line) -> None:
@@ -126,14 +129,14 @@ def test_a_rollback_by_date_is_rejected(line: Line) -> None:
     assert line.verify(plain(line, "two", "timestamp:1700000001", rows=b"person_id\n2\n")).verdict == "accept"
     for name, stamp in (("three", 1700000001), ("four", 1600000000)):
         folder = plain(line, name, f"timestamp:{stamp}", rows=f"person_id\n{stamp}\n".encode())
-        rejected_for(line.verify(folder), "intake.rollback")
+        rejected_for(line.verify(folder), "intake.freshness.rollback")
 
 
 def test_leaving_out_the_sequence_does_not_help_an_old_delivery(line: Line) -> None:
     """Its date still speaks."""
     line.verify(line.deliver("one", sequence=5, created=dt.datetime(2026, 3, 1, tzinfo=UTC)))
     old = plain(line, "two", "timestamp:1600000000")
-    rejected_for(line.verify(old), "intake.rollback")
+    rejected_for(line.verify(old), "intake.freshness.rollback")
 
 
 def test_a_tampered_delivery_with_a_high_sequence_does_not_lock_out_its_whole_self(line: Line) -> None:
@@ -170,7 +173,7 @@ def test_a_delivery_from_the_future_is_rejected_and_does_not_count(line: Line) -
     """Accepted, it would make every later delivery look old."""
     soon = int((dt.datetime.now(UTC) + dt.timedelta(days=2)).timestamp())
     result = line.verify(plain(line, "future", f"timestamp:{soon}"))
-    rejected_for(result, "intake.future")
+    rejected_for(result, "intake.freshness.future")
     now = int(dt.datetime.now(UTC).timestamp())
     assert line.verify(plain(line, "now", f"timestamp:{now}", rows=b"person_id\n5\n")).verdict == "accept"
 
@@ -187,28 +190,31 @@ def test_a_delivery_older_than_the_contract_allows_is_rejected(line: Line) -> No
     fresh = line.deliver(
         "fresh", sequence=1, created=dt.datetime.now(UTC) - dt.timedelta(days=6), contract=contract
     )
-    assert finding(line.verify(fresh, contract), "intake.age").outcome == "passed"
+    assert finding(line.verify(fresh, contract), "intake.freshness.age").outcome == "passed"
     stale = line.deliver(
         "stale", sequence=2, created=dt.datetime.now(UTC) - dt.timedelta(days=8), contract=contract
     )
-    assert "older than the contract" in rejected_for(line.verify(stale, contract), "intake.age").message
+    assert (
+        "older than the contract"
+        in rejected_for(line.verify(stale, contract), "intake.freshness.age").message
+    )
 
 
 def test_old_data_signed_today_is_still_old(line: Line) -> None:
     """The older of the two dates counts for the age."""
     contract = line.contract(freshness={"max_age": "7d"})
     folder = line.deliver(created=dt.datetime(2026, 1, 1, tzinfo=UTC), contract=contract)
-    rejected_for(line.verify(folder, contract), "intake.age")
+    rejected_for(line.verify(folder, contract), "intake.freshness.age")
 
 
 def test_no_signed_sequence_or_date_is_not_checked(line: Line) -> None:
     """Nothing tells it from an old one: held, never passed."""
     result = line.verify(plain(line, "one", "no date"))
     assert (result.outcome, result.verdict) == ("not_checked", "hold")
-    assert finding(result, "intake.rollback").outcome == "not_checked"
+    assert finding(result, "intake.freshness.rollback").outcome == "not_checked"
     aged = line.contract(freshness={"max_age": "7d", "when_absent": "accept"})
     result = line.verify(plain(line, "two", "no date", rows=b"person_id\n2\n"), aged)
-    assert finding(result, "intake.age").outcome == "not_checked"
+    assert finding(result, "intake.freshness.age").outcome == "not_checked"
     assert result.verdict == "hold"
 
 
@@ -219,7 +225,7 @@ def test_a_contract_may_accept_deliveries_without_sequence_or_date_but_no_exact_
     first = line.verify(folder, contract)
     assert first.verdict == "accept"
     line.admit(first.delivery_id)
-    rejected_for(line.verify(folder, contract), "intake.replay")
+    rejected_for(line.verify(folder, contract), "intake.freshness.replay")
 
 
 @pytest.mark.parametrize(("dataset", "source"), [("wine", "west"), ("adult", "east"), ("wine", "east")])
@@ -272,7 +278,7 @@ def test_one_sources_delivery_passed_off_as_anothers_is_rejected(line: Line) -> 
     contract = two_sources(line)
     folder = plain(line, "one", "timestamp:1700000000")
     assert line.verify(folder, contract, "west").verdict == "accept"
-    failed = rejected_for(line.verify(folder, contract, "east"), "intake.replay")
+    failed = rejected_for(line.verify(folder, contract, "east"), "intake.freshness.replay")
     assert failed.evidence["source"] == "west"
 
 
@@ -296,6 +302,6 @@ def test_a_newer_delivery_that_arrives_while_an_older_one_lands_wins(line: Line)
 
     result = line.verify(older, progress=meanwhile)
     assert done == ["accept"]
-    rejected_for(result, "intake.rollback")
+    rejected_for(result, "intake.freshness.rollback")
     mine = [file.sha256 for file in result.files if file.path == "delivery.json"]
     assert all(line.store.is_sealed(each) for each in mine)

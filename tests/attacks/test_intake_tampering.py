@@ -337,7 +337,7 @@ def _manifest(folder: Path) -> list[str]:
 def test_a_signed_manifest_that_is_not_wholly_understood_is_rejected(
     line: Line, change: Any, says: str
 ) -> None:
-    """The publisher signed it, so that it is an error of theirs, or an attack with their key: the answer is the same."""
+    """The publisher signed it, so that it is an error of theirs, or an attack with their key: same answer."""
     folder = line.deliver()
     (folder / "SHA256SUMS").write_bytes("".join(change(_manifest(folder))).encode())
     line.sign(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,12 @@ def test_a_file_that_is_no_contract_is_answered_with_what_is_wrong(
         assert found["line"] == line
 
 
+def test_the_schema_has_one_name(tmp_path: Path) -> None:
+    """Python's name of the field is no second spelling."""
+    error = refused(write(tmp_path, text(plain()).replace("schema:", "schema_:")))
+    assert error.problems[0]["fix"] == "did you mean `schema`?"
+
+
 def test_aliases_and_merged_keys_are_welcome(tmp_path: Path) -> None:
     """They keep long contracts short, and a merged key that is overridden stands there once."""
     path = write(
@@ -196,8 +203,6 @@ def test_a_revocation_in_either_place_counts(tmp_path: Path) -> None:
 )
 def test_a_damaged_publishers_file_is_named(tmp_path: Path, content: str, problem: str) -> None:
     """Trusting nobody quietly would look like a forged delivery later."""
-    import re
-
     path = write(tmp_path, text(SIGNED))
     (tmp_path / "publishers").mkdir()
     file = write(tmp_path / "publishers", content, "census.yaml")

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import resource
+import signal
 import sqlite3
 import stat
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
+from sqlalchemy.engine import Engine
 from sqlalchemy.exc import IntegrityError
 
 from assay.db import (
@@ -26,10 +32,11 @@ from assay.db import (
     LedgerEntry,
     SchemaTooNew,
     engine,
+    list_deliveries,
     open_database,
 )
 from assay.db.migrations import HEAD, VERSION_TABLE
-from assay.errors import Terminal, Transient
+from assay.errors import AssayError, Terminal, Transient
 from assay.settings import Settings
 from tests.db.rows import a_delivery, an_entry, one_of_each
 
@@ -109,9 +116,9 @@ def test_a_locked_database_is_a_transient_error_that_names_the_next_step(
         assert session.get(Delivery, "two") is None
 
 
-@pytest.mark.parametrize(
-    "table",
-    [
+def test_the_database_guards_what_is_append_only(database: Database) -> None:
+    """An UPDATE or DELETE on a record that is only ever added to is refused by the database itself."""
+    guarded = (
         "decision",
         "ledger_checkpoint",
         "ledger_entry",
@@ -119,20 +126,21 @@ def test_a_locked_database_is_a_transient_error_that_names_the_next_step(
         "promotion",
         "snapshot",
         "snapshot_delivery",
-    ],
-)
-def test_the_database_guards_what_is_append_only(database: Database, table: str) -> None:
-    """An UPDATE or DELETE on a record that is only ever added to is refused by the database itself."""
+    )
     with database.session() as session:
         for row in one_of_each():
             session.add(row)
             session.flush()
-    first = next(iter(Base.metadata.tables[table].columns)).name
-    for statement in (f"UPDATE {table} SET {first} = {first}", f"DELETE FROM {table}"):
-        with pytest.raises(IntegrityError, match="append-only"), database.session() as session:
-            session.execute(text(statement))
-    with database.session() as session:
-        assert session.scalar(text(f"SELECT count(*) FROM {table}")) == 1
+    for table in guarded:
+        first = next(iter(Base.metadata.tables[table].columns)).name
+        for statement in (f"UPDATE {table} SET {first} = {first}", f"DELETE FROM {table}"):
+            with (
+                pytest.raises(IntegrityError, match=f"{table} is append-only"),
+                database.session() as session,
+            ):
+                session.execute(text(statement))
+        with database.session() as session:
+            assert session.scalar(text(f"SELECT count(*) FROM {table}")) == 1
 
 
 def test_a_row_that_refers_to_nothing_is_refused(database: Database) -> None:
@@ -164,45 +172,53 @@ def test_opening_again_does_not_import_alembic(assay_home: Path) -> None:
     subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "PYTHONPATH": "include"})
 
 
-def test_several_processes_may_open_a_new_database_at_once(database_url: str, assay_home: Path) -> None:
+def _open_at_once(barrier: Barrier, answers: Queue[str]) -> None:
+    try:
+        barrier.wait(60)
+        database = open_database(Settings.from_env())
+        with database.session() as session:
+            answers.put(f"{database.revision()} {len(list_deliveries(session))}")
+        database.dispose()
+    except AssayError as error:
+        answers.put(str(error))
+
+
+def test_several_processes_may_open_a_new_database_at_once(
+    database_url: str, assay_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The first migration happens once, and every process finds it done."""
-    program = (
-        "from assay.db import open_database, Delivery; from assay.settings import Settings;"
-        "d = open_database(Settings.from_env());"
-        "s = d.session().__enter__(); assert s.query(Delivery).count() == 0"
-    )
-    environment = {**os.environ, "PYTHONPATH": "include", "ASSAY_DATABASE_URL": database_url}
-    running = [
-        subprocess.Popen([sys.executable, "-c", program], env=environment, stderr=subprocess.PIPE, text=True)
-        for _ in range(3)
-    ]
+    monkeypatch.setenv("ASSAY_DATABASE_URL", database_url)
+    context = multiprocessing.get_context("fork")
+    barrier, answers = context.Barrier(4), context.Queue()
+    running = [context.Process(target=_open_at_once, args=(barrier, answers)) for _ in range(4)]
     for process in running:
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors
+        process.start()
+    assert [answers.get(timeout=120) for _ in running] == [f"{HEAD} 0"] * 4
+    for process in running:
+        process.join()
     database = Database(database_url)
     with database.session() as session:
         assert session.scalars(text(f"SELECT version_num FROM {VERSION_TABLE}")).all() == [HEAD]
     database.dispose()
 
 
-def test_a_migration_that_is_killed_in_the_middle_leaves_no_half_schema(
-    database_url: str, assay_home: Path
-) -> None:
+def test_a_migration_that_is_killed_in_the_middle_leaves_no_half_schema(database_url: str) -> None:
     """All tables appear together or not at all; the next start makes them."""
-    program = (
-        "import os, signal, assay.db.migrations.run as run\n"
-        "from assay.db import open_database\nfrom assay.settings import Settings\n"
-        "from sqlalchemy import event\nfrom sqlalchemy.engine import Engine\n"
-        "made = []\n"
-        "@event.listens_for(Engine, 'after_cursor_execute')\n"
-        "def kill(connection, cursor, statement, *rest):\n"
-        "    made.append(statement.lstrip().startswith('CREATE TABLE'))\n"
-        "    if sum(made) == 6: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "open_database(Settings.from_env())\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": "include", "ASSAY_DATABASE_URL": database_url}
-    killed = subprocess.run([sys.executable, "-c", program], env=environment, check=False)
-    assert killed.returncode == -9
+    child = os.fork()
+    if child == 0:  # pragma: no cover - it is killed, and cannot tell
+        made: list[str] = []
+
+        def kill(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+            made.extend(["table"] * statement.lstrip().startswith("CREATE TABLE"))
+            if len(made) == 6:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        try:
+            event.listen(Engine, "after_cursor_execute", kill)
+            Database(database_url).migrate()
+        finally:
+            os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     database = Database(database_url)
     assert database.revision() is None
     database.migrate()
@@ -269,6 +285,23 @@ def test_a_folder_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
     ):
         session.execute(text("SELECT 1"))
     assert "free disk space" in str(caught.value.next_step)
+
+
+def test_a_full_disk_is_a_clear_error_and_nothing_is_half_written(tmp_path: Path) -> None:
+    """The kernel refuses to let the file grow, as it does when the disk or the quota ends."""
+    database = Database(f"sqlite:///{tmp_path / 'full.db'}")
+    database.migrate()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 20, before[1]))
+    try:
+        with pytest.raises(DatabaseUnreachable) as caught, database.write() as session:
+            session.add(a_delivery("large", detail={"text": "x" * (8 << 20)}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "free disk space" in str(caught.value)
+    with database.write() as session:
+        assert session.get(Delivery, "large") is None
+        session.add(a_delivery("small"))
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,7 @@ def test_claims_that_contradict_each_other_are_an_error(comment: str) -> None:
         "timestamp:999999999999999999",
         "sequence:1 sequence:2",
         "sequence:9999999999999999999",
+        "source:we\x1b[31mst",
     ],
 )
 def test_a_trusted_comment_with_unclear_numbers_is_an_error(comment: str) -> None:
@@ -90,6 +91,7 @@ def test_a_trusted_comment_with_unclear_numbers_is_an_error(comment: str) -> Non
         b'{"dataset": "adult"}',
         b'{"dataset": "", "source": "west"}',
         b'{"dataset": 1, "source": "west"}',
+        b'{"dataset": "\\u001b[2J", "source": "west"}',
         b'{"dataset": "adult", "source": "west", "dataset": "wine"}',
         b'{"dataset": "adult", "source": "west", "sequence": true}',
         b'{"dataset": "adult", "source": "west", "sequence": "7"}',

@@ -54,7 +54,7 @@ def test_a_manifest_lists_all_files_but_itself_and_its_signatures(folder: Path) 
         (lambda root: shutil.rmtree(root) or root.mkdir(), "empty"),
         (lambda root: (root / "link.csv").symlink_to("b.csv"), "a symbolic link"),
         (lambda root: (root / "two\nlines.csv").touch(), "cannot be delivered"),
-        (lambda root: (root / "back\\slash.csv").touch(), "backslash"),
+        (lambda root: (root / "back\\slash.csv").touch(), "without backslashes"),
         (lambda root: (root / " outer blank.csv").touch(), "several ways"),
     ],
 )

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, NullPool, create_engine, text
 
-from assay.db import Database
+from assay.db import Database, Snapshot, put_snapshot
 from assay.findings import Finding, Outcome
-from assay.ledger import Ledger, Part, Statement, annotate, make_part, make_statement
+from assay.ledger import (
+    Ledger,
+    Part,
+    SnapshotManifest,
+    Statement,
+    annotate,
+    make_manifest,
+    make_part,
+    make_statement,
+)
 from assay.settings import Settings
 from assay.store import ObjectStore, put_table
 
@@ -61,10 +72,10 @@ def filled(url: str, home: Path, count: int) -> Ledger:
 
 @contextmanager
 def as_owner(database: Database) -> Iterator[Connection]:
-    """A connection of someone who owns the database: no trigger, key or constraint stops them."""
-    with database.engine.begin() as connection:
+    """A connection of someone who owns the database: no trigger or foreign key stops them."""
+    engine = create_engine(database.url, poolclass=NullPool)  # on SQLite, foreign keys are off by default
+    with engine.begin() as connection:
         if database.is_sqlite:
-            connection.execute(text("PRAGMA defer_foreign_keys=ON"))
             triggers = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
             for name in list(connection.execute(text(triggers)).scalars()):
                 connection.execute(text(f"DROP TRIGGER {name}"))
@@ -132,6 +143,103 @@ def put_people(
         decision=decision,
     )
     return make_part(store, put_table(store, table).sha256, delivery)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A small history: two deliveries, a released case, two snapshots, two models."""
+
+    log: Ledger
+    store: ObjectStore
+    deliveries: tuple[str, str]
+    decision: str
+    snapshots: tuple[str, str]
+    models: tuple[str, str]
+
+
+def small_line(url: str, home: Path) -> Line:
+    """The statements of a line that ran twice, with snapshots in the registry and in the store.
+
+    Delivery 1 brings people 0 to 19. Delivery 2 brings 20 to 29, of which 25 to 29 were released from quarantine.
+    """
+    log, store = open_log(url, home), ObjectStore(home / "store", work_dir=home / "work")
+    decision, case = content_name("decision", 1), content_name("case", 1)
+    parts: list[Part] = []
+    parent: SnapshotManifest | None = None
+    deliveries, snapshots, models = [], [], []
+    for turn, portions in enumerate((((0, 20, None),), ((20, 5, None), (25, 5, decision))), start=1):
+        delivery, run, model = (content_name(kind, turn) for kind in ("delivery", "run", "model"))
+        about = [(delivery, sha(f"manifest {turn}"))]
+        files = [("people.csv", sha(f"file {turn}"))]
+        log.append(
+            make_statement(
+                "delivery-verified", about, {"outcome": "passed"}, [*files, "minisign:0123456789ABCDEF"]
+            )
+        )
+        log.append(make_statement("delivery-screened", about, {"quarantined": 5 * (turn - 1)}, about))
+        inputs: list[tuple[str, str | None] | str] = [*about]
+        if turn == 2:
+            decided = {"action": "release", "reviewer": "olga", "reason": "known customers"}
+            log.append(
+                make_statement("case-decided", [(case, sha("rows")), (decision, sha("olga"))], decided, about)
+            )
+            inputs.append((decision, sha("olga")))
+        parts += [put_people(store, first, count, delivery, who) for first, count, who in portions]
+        manifest = make_manifest(
+            store,
+            dataset="people",
+            contract_sha256=sha("contract"),
+            columns=COLUMNS,
+            key=["id"],
+            parts=parts,
+            parent=parent,
+        )
+        stored = store.put_bytes(manifest.to_json())
+        with log.database.write() as session:
+            row = Snapshot(
+                id=manifest.id,
+                dataset="people",
+                version=manifest.version,
+                parent_id=manifest.parent,
+                merkle_root=manifest.merkle_root,
+                manifest_object=stored.sha256,
+                rows=manifest.rows,
+                admitted_at="2026-03-01T00:00:00Z",
+            )
+            put_snapshot(session, row)
+        snapshot = [(manifest.id, stored.sha256)]
+        if parent is not None:
+            inputs.append((snapshots[-1], None))
+        log.append(
+            make_statement("snapshot-admitted", snapshot, {"version": turn, "rows": manifest.rows}, inputs)
+        )
+        trained = [(model, sha(f"model {turn}"))]
+        log.append(
+            make_statement(
+                "run-finished", [*trained, (run, sha(f"run {turn}"))], {"curve": "passed"}, snapshot
+            )
+        )
+        log.append(make_statement("gates-judged", trained, {"outcome": "passed", "accuracy": 0.85}, trained))
+        log.append(make_statement("model-promoted", trained, {"by": "line"}, trained))
+        deliveries.append(delivery)
+        snapshots.append(manifest.id)
+        models.append(model)
+        parent = manifest
+    return Line(
+        log,
+        store,
+        (deliveries[0], deliveries[1]),
+        decision,
+        (snapshots[0], snapshots[1]),
+        (models[0], models[1]),
+    )
+
+
+def copied(line: Line, folder: Path) -> Line:
+    """A copy of a line on SQLite, in a folder of its own."""
+    shutil.copytree(Path(str(line.log.database.url.database)).parent, folder)
+    log = Ledger(Database(f"sqlite:///{folder / 'test.db'}"), KEY, anchor=folder / "ledger-head.txt")
+    return replace(line, log=log, store=ObjectStore(folder / "store", work_dir=folder / "work"))
 
 
 def settings() -> Settings:

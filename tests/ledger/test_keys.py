@@ -146,7 +146,8 @@ def test_a_model_key_on_another_curve_is_refused(tmp_path: Path) -> None:
 
 def test_a_key_file_that_is_not_there_or_not_a_file_is_refused(tmp_path: Path) -> None:
     """A missing file, and a folder."""
-    for path in (tmp_path / "none", tmp_path):
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    for path in (tmp_path / "none", tmp_path, tmp_path / "pipe"):
         with pytest.raises(LedgerKeyError, match=r"cannot be read|not a plain file"):
             signing_key(replace(settings(), ledger_key_file=path))
 

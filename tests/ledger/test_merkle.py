@@ -228,6 +228,13 @@ def test_proofs_that_nothing_could_prove_are_refused() -> None:
         consistency_proof(6, leaves)
 
 
+def test_a_consistency_proof_without_a_path_proves_nothing() -> None:
+    """Between different trees something must be shown."""
+    leaves = hashed(5)
+    with pytest.raises(ProofError, match="is empty"):
+        verify_consistency(3, 5, root(leaves[:3]), root(leaves), [])
+
+
 def test_hashes_of_the_wrong_shape_are_refused() -> None:
     """Only uint8 arrays of shape (n, 32) are leaf hashes."""
     for wrong in (np.zeros((3, 31), np.uint8), np.zeros(32, np.uint8), np.zeros((3, 32), np.int8)):

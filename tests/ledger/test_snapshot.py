@@ -140,6 +140,16 @@ def test_a_manifest_comes_back_from_its_json(store: ObjectStore) -> None:
     assert again.id == manifest.id != manifest_of(store, [put_people(store, 0, 10)]).id
 
 
+def test_each_row_of_the_tree_has_its_delivery(store: ObjectStore) -> None:
+    """By its place in the order of the parts."""
+    first = make_part(store, put_people(store, 0, 10).sha256, "first", excluded=[(0, 3)])
+    manifest = manifest_of(store, [first, make_part(store, put_people(store, 10, 2).sha256, "second")])
+    assert [manifest.delivery_of(index) for index in range(9)] == ["first"] * 7 + ["second"] * 2
+    for index in (-1, 9):
+        with pytest.raises(IndexError):
+            manifest.delivery_of(index)
+
+
 def test_an_empty_snapshot_has_the_root_of_the_empty_tree(store: ObjectStore) -> None:
     """No parts, no rows."""
     assert manifest_of(store, []).merkle_root == sha("")

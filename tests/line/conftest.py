@@ -55,7 +55,7 @@ def build_town(root: Path, rounds: Rounds, database_url: str | None = None) -> T
     town = Town(root, rounds, database_url)
     town.stage.build(rounds, str(town.stage.outbox), PROJECT / "include" / "contracts" / "adult.yaml")
     town.change(
-        training={"backend": "reference", "epochs": 4, "layers": [{"dense": 16, "activation": "relu"}]},
+        training={"backend": "reference", "epochs": 8, "batch_size": 32, "layers": [{"dense": 16, "activation": "relu"}]},
         gates={"min_accuracy": 0.7, "max_slice_gap": None, "min_slice_rows": 20},
         screen={"false_discovery_rate": 0.05, "hold_delivery_above": 0.05},
     )

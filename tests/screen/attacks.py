@@ -56,7 +56,12 @@ def contract_for(frame: pd.DataFrame, **screen: Any) -> Contract:
 
 def adult(rows: int | None = None, seed: int = 0) -> pd.DataFrame:
     """UCI Adult with mixed columns and real missing values; `label` is the income class."""
-    frame = pq.read_table(ADULT).to_pandas().drop(columns=["person_id", "split"]).rename(columns={"income": "label"})
+    frame = (
+        pq.read_table(ADULT)
+        .to_pandas()
+        .drop(columns=["person_id", "split"])
+        .rename(columns={"income": "label"})
+    )
     return frame if rows is None else frame.sample(rows, random_state=seed).reset_index(drop=True)
 
 
@@ -143,7 +148,13 @@ def boundary_flip(frame: pd.DataFrame, rate: float, rng: np.random.Generator) ->
 
 
 def backdoor(
-    frame: pd.DataFrame, rate: float, rng: np.random.Generator, *, jitter: float = 0.0, columns: int = 3, categorical: bool = False
+    frame: pd.DataFrame,
+    rate: float,
+    rng: np.random.Generator,
+    *,
+    jitter: float = 0.0,
+    columns: int = 3,
+    categorical: bool = False,
 ) -> tuple[np.ndarray, dict[str, Any], Any]:
     """In-range values written into some columns and the label set to a target; jittered values are ones that occur."""
     names = _features(frame, numeric=not categorical)
@@ -183,13 +194,17 @@ def garbage(frame: pd.DataFrame, rate: float, rng: np.random.Generator) -> np.nd
     rows = rng.choice(len(frame), max(1, round(rate * len(frame))), replace=False)
     names = _features(frame, numeric=True)
     classes = sorted(frame["label"].unique())
-    frame[names] = frame[names].astype({c: "float64" if frame[c].dtype.kind == "f" else "int64" for c in names})
+    frame[names] = frame[names].astype(
+        {c: "float64" if frame[c].dtype.kind == "f" else "int64" for c in names}
+    )
     ranges = {c: (float(frame[c].min()), float(frame[c].max())) for c in names}
     for row in rows:
         for c in rng.choice(names, int(rng.integers(1, 4)), replace=False):
             low, high = ranges[c]
             span = max(high - low, 1.0)
-            value = high + span * rng.uniform(0.3, 2) if rng.random() < 0.5 else low - span * rng.uniform(0.3, 2)
+            value = (
+                high + span * rng.uniform(0.3, 2) if rng.random() < 0.5 else low - span * rng.uniform(0.3, 2)
+            )
             frame.loc[row, c] = value if frame[c].dtype.kind == "f" else round(value)
         frame.loc[row, "label"] = rng.choice(classes)
     return rows
@@ -214,7 +229,11 @@ def shift(frame: pd.DataFrame, rate: float, rng: np.random.Generator) -> np.ndar
     rows = rng.choice(len(frame), max(1, round(rate * len(frame))), replace=False)
     for c in rng.choice(_features(frame, numeric=True), 2, replace=False):
         moved = frame.loc[rows, c] + 0.5 * float(frame[c].std())
-        frame.loc[rows, c] = moved.astype(frame[c].dtype) if frame[c].dtype.kind == "f" else moved.round().astype(frame[c].dtype)
+        frame.loc[rows, c] = (
+            moved.astype(frame[c].dtype)
+            if frame[c].dtype.kind == "f"
+            else moved.round().astype(frame[c].dtype)
+        )
     return rows
 
 
@@ -222,8 +241,16 @@ ATTACKS = ("random_flip", "source_flip", "boundary_flip", "fixed", "jittered", "
 
 
 def make_case(
-    frame: pd.DataFrame, attack: str, rate: float, seed: int, *, rows: int = 3000, trusted: int = 500, test: int = 0,
-    history: bool = False, **screen: Any,
+    frame: pd.DataFrame,
+    attack: str,
+    rate: float,
+    seed: int,
+    *,
+    rows: int = 3000,
+    trusted: int = 500,
+    test: int = 0,
+    history: bool = False,
+    **screen: Any,
 ) -> Case:
     """One attack on one data set; `attack` is one of `ATTACKS` or `clean`."""
     batch, sound, held_out = split(frame, rows, trusted, seed, test)

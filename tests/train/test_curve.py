@@ -14,7 +14,7 @@ from assay.train.backends import Problem
 from assay.train.backends.reference import ReferenceTrainer
 from assay.train.batches import epoch_order, initial_weights
 from assay.train.curve import CurveWatch, write_curve
-from assay.train.spec import DenseSpec
+from assay.train.spec import DenseSpec, Yardsticks
 
 
 def point(epoch: int, train: float | None, validation: float | None = None, skipped: int = 0) -> CurvePoint:
@@ -31,18 +31,24 @@ def point(epoch: int, train: float | None, validation: float | None = None, skip
 
 
 def watch(
-    *, trivial: float | None = 0.69, rows: int = 100, updates: int = 50, accepted=(), **limits
+    *,
+    trivial: float | None = 0.69,
+    initial: float = 0.75,
+    rows: int = 100,
+    updates: int = 50,
+    accepted=(),
+    **limits,
 ) -> CurveWatch:
     """A watch over a run of two balanced classes."""
-    return CurveWatch(
-        CurveLimits(**limits),
-        trivial_train=trivial,
-        trivial_validation=trivial,
+    yardsticks = Yardsticks(
+        trivial_train_loss=trivial,
+        trivial_validation_loss=trivial,
+        initial_train_loss=initial,
+        uninformed_loss=math.log(2),
         validation_rows=rows,
         updates_per_epoch=updates,
-        accepted=accepted,
-        subject="run-1",
     )
+    return CurveWatch(CurveLimits(**limits), yardsticks, accepted=accepted, subject="run-1")
 
 
 def feed(watching: CurveWatch, losses, validation=None) -> tuple[int, str] | None:
@@ -99,10 +105,21 @@ def test_a_spike_against_the_best_so_far_stops_the_run():
     assert feed(watch(), [0.6, 0.2, 0.61]) == (3, "curve.spike")
 
 
-def test_the_first_epoch_is_held_against_the_trivial_loss():
+def test_the_first_epoch_is_held_against_the_untrained_network():
     """An absurd learning rate shows at once, although the run has no best epoch yet."""
-    assert feed(watch(), [2.2]) == (1, "curve.spike")
-    assert feed(watch(), [1.9, 0.6]) is None
+    assert feed(watch(), [2.3]) == (1, "curve.spike")
+    assert feed(watch(), [2.2, 0.6]) is None
+
+
+def test_a_rare_class_starts_high_and_that_is_no_spike():
+    """One row in a hundred: the trivial loss is 0.06, an untrained network's 0.75."""
+    assert feed(watch(trivial=0.056, initial=0.75), [0.7, 0.4, 0.2, 0.06, 0.05]) is None
+
+
+def test_a_first_loss_that_no_untrained_network_has_is_not_taken_as_yardstick():
+    """Corrupted inputs make even the first loss absurd."""
+    assert feed(watch(initial=1e6), [900.0]) == (1, "curve.spike")
+    assert feed(watch(initial=math.nan), [900.0]) == (1, "curve.spike")
 
 
 def test_noise_near_zero_is_no_spike():
@@ -126,10 +143,16 @@ def test_a_loss_that_keeps_rising_above_its_start_stops_the_run():
     assert feed(watch(divergence_epochs=2), [0.5, 0.51, 0.52]) == (3, "curve.divergence")
 
 
-def test_a_run_that_never_beats_the_trivial_predictor_is_stopped_after_its_patience():
+def test_a_run_that_stands_still_above_the_trivial_loss_is_stopped_after_its_patience():
     """Five epochs here; more where an epoch is few updates."""
-    assert feed(watch(updates=50), [0.69] * 10) == (5, "curve.no_learning")
-    assert feed(watch(updates=10), [0.69] * 30) == (20, "curve.no_learning")
+    assert feed(watch(updates=50), [0.75] * 10) == (5, "curve.no_learning")
+    assert feed(watch(updates=10), [0.75] * 30) == (20, "curve.no_learning")
+    assert feed(watch(updates=50), [0.72, *[0.7] * 10]) == (7, "curve.no_learning")
+
+
+def test_a_slow_start_is_no_standstill():
+    """A small learning rate on a rare class: far above the trivial loss for long, and falling all the time."""
+    assert feed(watch(trivial=0.056), [0.75 * 0.95**epoch for epoch in range(60)]) is None
 
 
 def test_at_its_end_a_run_must_have_learned_whatever_its_patience():
@@ -255,26 +278,34 @@ def test_a_parquet_file_of_something_else_is_refused(tmp_path):
         read_curve(tmp_path / "curve.parquet")
 
 
-def learn(x, y, *, seed: int, rate: float = 0.005, epochs: int = 15, hidden: int = 16, batch: int = 32):
+def learn(
+    x,
+    y,
+    *,
+    seed: int,
+    rate: float = 0.005,
+    epochs: int = 15,
+    hidden: int = 16,
+    batch: int = 32,
+    numbers: bool = False,
+):
     """Train on the spot and watch; returns the watch and the stopping epoch and check, if any."""
-    classes = int(y.max()) + 1
     order = np.random.default_rng(seed).permutation(len(x))
     held, train = order[: len(x) // 5], order[len(x) // 5 :]
     x = ((x - x[train].mean(0)) / np.maximum(x[train].std(0), 1e-9)).astype(np.float32)
-    shares = np.bincount(y[train], minlength=classes) / len(train)
-    watching = CurveWatch(
-        CurveLimits(),
-        trivial_train=float(-np.log(shares[y[train]]).mean()),
-        trivial_validation=float(-np.log(shares[y[held]]).mean()),
-        validation_rows=len(held),
-        updates_per_epoch=-(-len(train) // batch),
-    )
-    layers = (DenseSpec(in_=x.shape[1], out=hidden, activation="relu"), DenseSpec(in_=hidden, out=classes))
+    if numbers:
+        y = (y - y[train].mean()) / y[train].std()
+        losses, uninformed, outputs = (y - y[train].mean()) ** 2, 1.0, 1
+    else:
+        outputs = int(y.max()) + 1
+        losses = -np.log((np.bincount(y[train], minlength=outputs) + 1e-9) / len(train))[y]
+        uninformed = math.log(outputs)
+    layers = (DenseSpec(in_=x.shape[1], out=hidden, activation="relu"), DenseSpec(in_=hidden, out=outputs))
     trainer = ReferenceTrainer(
         Problem(
             layers,
             initial_weights(layers, seed),
-            "logit_cross_entropy",
+            "mse" if numbers else "logit_cross_entropy",
             Optimizer(learning_rate=rate),
             x,
             y,
@@ -282,6 +313,15 @@ def learn(x, y, *, seed: int, rate: float = 0.005, epochs: int = 15, hidden: int
             "float32",
         )
     )
+    yardsticks = Yardsticks(
+        trivial_train_loss=float(losses[train].mean()),
+        trivial_validation_loss=float(losses[held].mean()),
+        initial_train_loss=trainer.evaluate(train).loss,
+        uninformed_loss=uninformed,
+        validation_rows=len(held),
+        updates_per_epoch=-(-len(train) // batch),
+    )
+    watching = CurveWatch(CurveLimits(), yardsticks)
     for epoch in range(1, epochs + 1):
         stats = trainer.run_epoch(epoch_order(train, seed, epoch))
         seen = trainer.evaluate(held)
@@ -290,7 +330,6 @@ def learn(x, y, *, seed: int, rate: float = 0.005, epochs: int = 15, hidden: int
                 epoch=epoch,
                 train_loss=stats.loss,
                 validation_loss=seen.loss,
-                accuracy=seen.metric,
                 gradient_norm=stats.gradient_norm,
                 learning_rate=rate,
                 skipped_updates=stats.skipped,
@@ -318,29 +357,59 @@ def data_sets():
     generator = np.random.default_rng(0)
     x = generator.normal(size=(600, 10))
     yield "noisy, one in ten positive", x, (x[:, 0] + generator.normal(size=600) > 1.8).astype(int)
+    x = generator.normal(size=(2000, 6))
+    yield "one in a hundred positive", x, (x[:, 0] + x[:, 1] > 3.3).astype(int)
+    x = generator.normal(size=(500, 120))
+    yield "wide", x, (x[:, :10].sum(axis=1) > 0).astype(int)
+
+
+def regressions():
+    """Numbers to predict."""
+    from sklearn.datasets import load_diabetes, make_friedman1
+
+    x, y = load_diabetes(return_X_y=True)
+    yield "diabetes", x, y
+    x, y = make_friedman1(500, noise=1.0, random_state=0)
+    yield "friedman", x, y
+    x = np.random.default_rng(1).normal(size=(600, 40))
+    yield "large numbers", x, 3e5 + x[:, :5].sum(axis=1) * 1e4
 
 
 def test_healthy_runs_are_not_flagged():
-    """Thirty-six runs: six data sets, three seeds, two sizes of batch."""
+    """Sixty-six runs: eight classifications and three regressions, three seeds, two sizes of batch."""
     flagged, runs = [], 0
-    for name, x, y in data_sets():
+    tasks = [(*task, False) for task in data_sets()] + [(*task, True) for task in regressions()]
+    for name, x, y, numbers in tasks:
         for seed in range(3):
             for batch in (16, 128):
-                watching, stopped = learn(x, y, seed=seed, batch=batch)
+                epochs = 15 if batch == 16 else 40
+                watching, stopped = learn(x, y, seed=seed, batch=batch, numbers=numbers, epochs=epochs)
                 outcome = curve_outcome(watching.findings())
                 runs += 1
                 if stopped or outcome is not Outcome.PASSED:
                     flagged.append((name, seed, batch, stopped, outcomes(watching)))
-    assert runs == 36
+    assert runs == 66
     assert flagged == []
+
+
+def test_a_small_learning_rate_is_slow_and_not_stopped():
+    """A tenth of the usual: no check may call that broken while it runs."""
+    stopped = [
+        (name, seed, stop)
+        for name, x, y in data_sets()
+        for seed in range(2)
+        if (stop := learn(x, y, seed=seed, rate=0.0003, epochs=20, batch=64)[1])
+    ]
+    assert stopped == []
 
 
 def test_an_absurd_learning_rate_is_stopped_within_three_epochs():
     """Thirty, on every data set and seed."""
     late = []
-    for name, x, y in data_sets():
+    tasks = [(*task, False) for task in data_sets()] + [(*task, True) for task in regressions()]
+    for name, x, y, numbers in tasks:
         for seed in range(3):
-            _, stopped = learn(x, y, seed=seed, rate=30.0)
+            _, stopped = learn(x, y, seed=seed, rate=30.0, numbers=numbers)
             if stopped is None or stopped[0] > 3:
                 late.append((name, seed, stopped))
     assert late == []
@@ -348,14 +417,12 @@ def test_an_absurd_learning_rate_is_stopped_within_three_epochs():
 
 def test_labels_without_meaning_do_not_pass():
     """Shuffled labels, on enough rows that chance does not look like learning."""
-    passed, runs = [], 0
-    for name, x, y in data_sets():
-        if name not in {"breast cancer", "digits", "moons"}:
-            continue
+    sets = {name: (x, y) for name, x, y in data_sets()}
+    many = np.random.default_rng(2).normal(size=(3000, 10))
+    passed = []
+    for name, (x, y) in {"digits": sets["digits"], "many": (many, (many[:, 0] > 0).astype(int))}.items():
         shuffled = np.random.default_rng(1).permutation(y)
         watching, stopped = learn(x, shuffled, seed=0, epochs=30)
-        runs += 1
         if not stopped and curve_outcome(watching.findings()) is Outcome.PASSED:
             passed.append((name, outcomes(watching)))
-    assert runs == 3
     assert passed == []

@@ -117,9 +117,9 @@ def test_a_julia_that_juliacall_cannot_load_leaves_flux_not_checked(no_julia, mo
     assert status.reason == status.flux.message
 
 
-def test_a_julia_that_hangs_is_given_up_on(no_julia, monkeypatch):
+def test_a_julia_that_hangs_is_given_up_on(no_julia, monkeypatch, tmp_path):
     """And its process group is ended."""
-    script(no_julia / "julia", 'case "$*" in *VERSION*) echo 1.10.8; echo /project;; *) sleep 600;; esac')
+    script(no_julia / "julia", f'case "$*" in *VERSION*) echo 1.10.8; echo {tmp_path};; *) sleep 600;; esac')
     monkeypatch.setenv("PATH", f"{no_julia}:/bin:/usr/bin")
     status = julia_status(timeout=5)
     assert status.flux.outcome is Outcome.NOT_CHECKED
@@ -236,7 +236,7 @@ def test_the_julia_packages_own_tests_pass(real):
 @pytest.mark.julia
 @pytest.mark.slow
 def test_a_flux_run_ends_with_a_bundle_like_the_references(real, tmp_path):
-    """Same files plus model.jls; same weights up to rounding; the same request gives the same weights, byte for byte."""
+    """The same files plus model.jls, the same weights up to rounding; and a second run gives the same bytes."""
     from safetensors.numpy import load_file
 
     weights, results = {}, {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import subprocess
 import sys
@@ -66,8 +67,11 @@ def test_a_run_speaks_its_protocol_from_start_to_finish(tmp_path):
     assert isinstance(last, Epoch)
     assert isinstance(finished, Finished)
     assert started.parameter_count == 4 * 16 + 16 + 16 * 2 + 2
-    assert (started.rows, started.validation_rows, started.updates_per_epoch) == (240, 60, 8)
-    assert started.trivial_train_loss == pytest.approx(0.69, abs=0.02)
+    known = started.yardsticks
+    assert (started.rows, known.validation_rows, known.updates_per_epoch) == (240, 60, 8)
+    assert known.trivial_train_loss == pytest.approx(0.69, abs=0.02)
+    assert known.uninformed_loss == pytest.approx(math.log(2))
+    assert known.initial_train_loss > first.train_loss
     assert last.train_loss < first.train_loss
     assert last.accuracy > 0.9
     assert last.r2 is None

@@ -41,8 +41,8 @@ def check(
     as_json: JsonFlag = False,
 ) -> None:
     """Is this contract valid? Every problem is listed with its line and its fix. Invalid: 1."""
-    if existing(file, "contract").is_dir():
-        raise UsageError(f"{file} is a folder", expected="one contract's file")
+    if not existing(file, "contract").is_file():
+        raise UsageError(f"{file} is not a file", expected="one contract's file")
     try:
         contract = load_contract(file)
     except ContractError as error:
@@ -86,10 +86,12 @@ def import_(
         if out is None:
             sys.stdout.write(text)
             return
-        console.print(f"wrote {escape(str(out))}: {len(made.contract.schema_.columns)} columns")
+        console.print(
+            f"wrote {escape(str(out))}: {len(made.contract.schema_.columns)} columns", soft_wrap=True
+        )
         for note in made.notes:
             console.print(f"  - {escape(note)}", soft_wrap=True)
-        console.print(f"next: assay contract check {escape(str(out))}")
+        console.print(f"next: assay contract check {escape(str(out))}", soft_wrap=True)
 
     payload = {
         "contract": made.contract.model_dump(mode="json", by_alias=True, exclude_defaults=True),

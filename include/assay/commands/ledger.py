@@ -96,7 +96,7 @@ def verify(
             Outcome.FAILED: "the ledger was tampered with, or damaged",
             Outcome.NOT_CHECKED: "the ledger could not be checked in full",
         }
-        console.print(f"{outcome.value}: {says[outcome]}")
+        say(console, f"{outcome.value}: {says[outcome]}")
 
     emit(payload, human, as_json)
     raise typer.Exit(outcome.exit_code)
@@ -116,8 +116,8 @@ def prove(what: WhatArgument, out: OutOption = None, as_json: JsonFlag = False) 
     proved = verify_proof(proof, log.public_key)
 
     def human(console: Console) -> None:
-        console.print(f"{escape(str(out))}: proves {len(proved.statements)} statements about {escape(what)}")
-        console.print(f"check it with: assay ledger check {escape(str(out))} --public-key ledger.pub.pem")
+        say(console, f"{out}: proves {len(proved.statements)} statements about {what}")
+        say(console, f"check it with: assay ledger check {out} --public-key ledger.pub.pem")
 
     emit({"proof": str(out), **proved.as_dict()}, human, as_json)
 
@@ -135,16 +135,14 @@ def check(
     proved = verify_proof(_read_proof(path), key)
 
     def human(console: Console) -> None:
-        console.print(
-            f"[green]passed[/]: in the log {proved.checkpoint.origin}, with {proved.checkpoint.size} entries"
-        )
+        say(console, f"passed: in the log {proved.checkpoint.origin}, with {proved.checkpoint.size} entries")
         for position, statement in proved.statements:
             names = ", ".join(resource.name for resource in statement.subjects)
-            console.print(f"  entry {position}: {statement.step} of {escape(names)}")
+            say(console, f"  entry {position}: {statement.step} of {names}")
         if proved.row is not None:
-            console.print(f"  the row stands in {proved.snapshot}:")
+            say(console, f"  the row came with {proved.delivery} and stands in {proved.snapshot}:")
             for name, value in proved.row.items():
-                console.print(f"    {escape(name)}: {escape(str(value))}")
+                say(console, f"    {name}: {value}")
 
     emit({"outcome": "passed", **proved.as_dict()}, human, as_json)
 
@@ -159,9 +157,9 @@ def trace(what: WhatArgument, as_json: JsonFlag = False) -> None:
 
     def human(console: Console) -> None:
         for line in found.lines():
-            console.print(escape(line), soft_wrap=True, highlight=False)
+            say(console, line)
         for finding in found.findings:
-            console.print(f"{finding.outcome.value}: {escape(finding.message)}", highlight=False)
+            say(console, f"{finding.outcome.value}: {finding.message}")
 
     emit({"outcome": outcome.value, **found.as_dict()}, human, as_json)
     raise typer.Exit(outcome.exit_code)
@@ -188,9 +186,14 @@ def export(out: OutOption = None, as_json: JsonFlag = False) -> None:
         partial.unlink(missing_ok=True)
 
     def human(console: Console) -> None:
-        console.print(f"{escape(str(out))}: {lines - 2} entries and the newest checkpoint")
+        say(console, f"{out}: {lines - 2} entries and the newest checkpoint")
 
     emit({"export": str(out), "entries": lines - 2}, human, as_json)
+
+
+def say(console: Console, line: str) -> None:
+    """One line as it is: no markup, no wrapping, so that it can be copied."""
+    console.print(escape(line), soft_wrap=True, highlight=False)
 
 
 def _ledger(public_key: Path | None) -> Ledger:

@@ -25,7 +25,10 @@ _STYLES = {Outcome.PASSED: "green", Outcome.FAILED: "bold red", Outcome.NOT_CHEC
 def validate(
     tables: Annotated[
         list[Path],
-        typer.Argument(help="Parquet or CSV files (.csv, .csv.gz, .csv.zst); several are one data set.", metavar="TABLE..."),
+        typer.Argument(
+            help="Parquet or CSV files (.csv, .csv.gz, .csv.zst); several are one data set.",
+            metavar="TABLE...",
+        ),
     ],
     contract: ContractOption,
     failing_rows: Annotated[
@@ -48,7 +51,9 @@ def validate(
     with console.status("loading Great Expectations") as status:
 
         def tell(done: int, total: int | None) -> None:
-            status.update(f"validated {done:,} rows" if total is None else f"validated {done:,} of {total:,} rows")
+            status.update(
+                f"validated {done:,} rows" if total is None else f"validated {done:,} of {total:,} rows"
+            )
 
         title = ", ".join(path.name for path in paths[:3])
         found = validate_files(

@@ -87,10 +87,14 @@ def _print(console: Console, result: VerifiedDelivery) -> None:
     console.print(f"   verdict: [{style}]{verdict}[/]: {_NEXT[verdict]}", soft_wrap=True)
 
 
+def _somebody_looks() -> bool:
+    return sys.stderr.isatty()
+
+
 @contextmanager
 def _progress(*, quiet: bool) -> Iterator[Tell | None]:
     """A line on standard error while bytes arrive, if somebody looks."""
-    if quiet or not sys.stderr.isatty():
+    if quiet or not _somebody_looks():
         yield None
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn())

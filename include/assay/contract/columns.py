@@ -7,7 +7,7 @@ import re
 from difflib import get_close_matches
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from assay.contract.base import Complaint, Model
 from assay.contract.implied import with_implied
@@ -29,6 +29,16 @@ class Column(Model):
         default=None, description="Regular expression that each string must match in full."
     )
     max_length: int | None = Field(default=None, gt=0)
+
+    @field_validator("min", "max", mode="before")
+    @classmethod
+    def _bound(cls, value: Any) -> Any:
+        """A day in quotes, as JSON has it, stays a day; `true` is not the number 1."""
+        if isinstance(value, bool):
+            raise Complaint(f"{str(value).lower()} is no limit", fix="write a number or a day")
+        if isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+            return dt.date.fromisoformat(value)
+        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

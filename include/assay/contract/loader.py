@@ -142,6 +142,16 @@ def dump_publisher(publisher: Publisher) -> str:
 
 
 def _checked(path: Path, document: Document) -> Contract:
+    if (
+        isinstance(document.data, dict) and "schema_" in document.data
+    ):  # the field's name in Python, not in YAML
+        found = Problem(
+            field="schema_",
+            value="",
+            problem="is not a key that may stand here",
+            fix="did you mean `schema`?",
+        )
+        raise ContractError(path, [found])
     try:
         return Contract.model_validate(document.data)
     except ValidationError as error:

@@ -84,7 +84,7 @@ def read_key(text_or_path: str) -> tuple[Literal["minisign", "ed25519"], str]:
         if line.strip() and not line.startswith("untrusted comment:")
     ]
     line = lines[0] if lines else ""
-    if line.startswith("ssh-"):
+    if line.startswith(("ssh-", "ecdsa-", "sk-")):
         return "ed25519", _from_openssh(line)
     if re.fullmatch(r"[A-Za-z0-9+/]{56}", line):
         return "minisign", line

@@ -5,11 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import importlib
 import re
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from assay.contract.models import Contract
+from assay.errors import UsageError
 from assay.expect.engine import Engine
 from assay.expect.tally import Tally, plain
 from assay.findings import Outcome
@@ -29,24 +32,81 @@ border-radius:.3rem;padding:0 .35rem}.text-success,.fa-check-circle{color:#1a7f3
 """
 
 
+_MARK = ".assay-data-docs"
+"""A file that tells a folder of ours, which may be replaced, from any other, which may not."""
+
+
 def write_docs(
-    folder: Path, engine: Engine, tallies: Sequence[Tally], contract: Contract, title: str, rows: int
+    folder: Path,
+    engine: Engine,
+    tallies: Sequence[Tally],
+    contract: Contract,
+    title: str,
+    about: dict[str, Any],
 ) -> Path:
     """Write the results of a validation as pages.
 
     Args:
-        folder: Where to; made if it is not there, for its owner alone.
+        folder: Where to; made for its owner alone. Pages of an earlier validation there are replaced, all at once.
         engine: The engine that gave the answers.
         tallies: The answers on the whole delivery.
         contract: The contract.
         title: What to call the delivery.
-        rows: Rows of the delivery.
+        about: What else the pages say of the delivery.
 
     Returns:
         The path of the first page.
+
+    Raises:
+        UsageError: The folder holds something else.
     """
     folder = folder.resolve()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    check_folder(folder)
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        _build(fresh, engine, tallies, contract, title, about)
+        for page in fresh.rglob("*.html"):
+            text = page.read_text(encoding="utf-8")
+            page.write_text(
+                re.sub(r"<head>", lambda head: head.group() + _HEAD, text, count=1), encoding="utf-8"
+            )
+        for film in fresh.rglob("*.gif"):  # megabytes of the library's own advice
+            film.unlink()
+        (fresh / _MARK).touch()
+        if folder.exists():
+            shutil.rmtree(folder)
+        fresh.rename(folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return folder / "index.html"
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that holds anything but Data Docs of ours.
+
+    Raises:
+        UsageError: It does.
+    """
+    if not folder.exists() or (folder / _MARK).exists():
+        return
+    if not folder.is_dir() or any(folder.iterdir()):
+        raise UsageError(
+            f"{folder} holds something else than Data Docs",
+            expected="a folder that is not there yet, is empty, or was written by an earlier validation",
+            next_step="name another folder for the Data Docs",
+        )
+
+
+def _build(
+    folder: Path,
+    engine: Engine,
+    tallies: Sequence[Tally],
+    contract: Contract,
+    title: str,
+    about: dict[str, Any],
+) -> None:
+    """Have Great Expectations write its pages from the added-up answers."""
     results = importlib.import_module("great_expectations.core.expectation_validation_result")
     identifiers = importlib.import_module("great_expectations.data_context.types.resource_identifiers")
     runs = importlib.import_module("great_expectations.core.run_identifier")
@@ -54,11 +114,10 @@ def write_docs(
     run = runs.RunIdentifier(run_name=name, run_time=dt.datetime.now(dt.UTC))
     answers = [_result(results, engine, tally) for tally in tallies]
     held = sum(1 for answer in answers if answer.success)
-    suite_name = contract.dataset
     suite = results.ExpectationSuiteValidationResult(
         results=answers,
         success=held == len(answers),
-        suite_name=suite_name,
+        suite_name=contract.dataset,
         statistics={
             "evaluated_expectations": len(answers),
             "successful_expectations": held,
@@ -69,21 +128,20 @@ def write_docs(
             "great_expectations_version": engine.gx.__version__,
             "run_id": run,
             "validation_time": run.run_time,
-            "batch_spec": {"rows": rows},
+            "batch_spec": about,
             "contract": contract.digest,
         },
     )
     context = engine.context
-    about = identifiers.ExpectationSuiteIdentifier(name=suite_name)
-    context.suites.add_or_update(
-        engine.gx.ExpectationSuite(suite_name, expectations=[engine.configuration(t.planned) for t in tallies])
-    )
+    suite_id = identifiers.ExpectationSuiteIdentifier(name=contract.dataset)
+    asked = [engine.configuration(tally.planned) for tally in tallies]
+    context.suites.add_or_update(engine.gx.ExpectationSuite(contract.dataset, expectations=asked))
     context.validation_results_store.store_validation_results(
         suite_validation_result=suite,
         suite_validation_result_identifier=identifiers.ValidationResultIdentifier(
-            batch_identifier=name, expectation_suite_identifier=about, run_id=run
+            batch_identifier=name, expectation_suite_identifier=suite_id, run_id=run
         ),
-        expectation_suite_identifier=about,
+        expectation_suite_identifier=suite_id,
     )
     context.add_data_docs_site(
         "assay",
@@ -95,11 +153,6 @@ def write_docs(
         },
     )
     context.build_data_docs(site_names=["assay"])
-    for page in folder.rglob("*.html"):
-        text = page.read_text(encoding="utf-8")
-        if "Content-Security-Policy" not in text:
-            page.write_text(re.sub(r"<head>", lambda head: head.group() + _HEAD, text, count=1), encoding="utf-8")
-    return folder / "index.html"
 
 
 def _result(results: Any, engine: Engine, tally: Tally) -> Any:
@@ -120,7 +173,7 @@ def _result(results: Any, engine: Engine, tally: Tally) -> Any:
         }
     elif tally.raised is None:
         facts = {"observed_value": plain(tally.observed), "details": plain(tally.details)}
-    info = {"raised_exception": False, "exception_message": None, "exception_traceback": None}
+    info: dict[str, Any] = {"raised_exception": False, "exception_message": None, "exception_traceback": None}
     if tally.raised is not None:
         info = {"raised_exception": True, "exception_message": tally.raised, "exception_traceback": ""}
     return results.ExpectationValidationResult(

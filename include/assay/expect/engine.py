@@ -89,18 +89,24 @@ class Engine:
 
     def __init__(self, plan: Sequence[Planned]) -> None:
         self.gx = load()
-        base = importlib.import_module("great_expectations.data_context.types.base")
+        config = importlib.import_module("great_expectations.data_context.types.base")
         self.context = self.gx.get_context(
             mode="ephemeral",
-            project_config=base.DataContextConfig(
+            project_config=config.DataContextConfig(
                 # The default makes a folder for Data Docs in the temporary directory and leaves it there.
-                store_backend_defaults=base.InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
-                progress_bars=base.ProgressBarsConfig(globally=False),
+                store_backend_defaults=config.InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
+                progress_bars=config.ProgressBarsConfig(globally=False),
                 analytics_enabled=False,
             ),
         )
         self._execution = importlib.import_module("great_expectations.execution_engine")
         self._validator = importlib.import_module("great_expectations.validator.validator")
+        base = importlib.import_module("great_expectations.expectations.expectation")
+        self._by_row = (
+            base.ColumnMapExpectation,
+            base.ColumnPairMapExpectation,
+            base.MulticolumnMapExpectation,
+        )
         self._expectations = {planned.index: self._build(planned) for planned in plan}
 
     def configuration(self, planned: Planned) -> Any:
@@ -110,7 +116,11 @@ class Engine:
     def _build(self, planned: Planned) -> Any:
         module = importlib.import_module("great_expectations.expectations.expectation_configuration")
         arguments = dict(planned.arguments)
-        extra = {key: arguments.pop(key) for key in ("meta", "notes", "description", "severity") if key in arguments}
+        extra = {
+            key: arguments.pop(key)
+            for key in ("meta", "notes", "description", "severity")
+            if key in arguments
+        }
         meta = extra.pop("meta", None)
         meta = dict(meta) if isinstance(meta, dict) else {}
         place = f"{planned.where} ({planned.type})"
@@ -155,7 +165,7 @@ class Engine:
             for start in range(0, len(plan), _GROUP):
                 yield from self._run(validator, plan[start : start + _GROUP])
         finally:
-            # Engine and validator hold each other, so the frame would stay until garbage is collected, chunk upon chunk.
+            # Engine and validator hold each other: the frame would stay until garbage is collected, chunk upon chunk.
             execution.batch_manager.batch_data_cache.clear()
 
     def _run(self, validator: Any, group: Sequence[Planned]) -> Iterator[Answer]:
@@ -171,45 +181,46 @@ class Engine:
                 said = f"{type(error).__name__}: {_first_line(str(error))}"
                 yield Answer(group[0].index, success=False, raised=said)
             return
-        answers = {answer.index: answer for answer in map(_answer, results)}
+        answers = {answer.index: answer for answer in map(self._answer, results)}
         for planned in group:
             unsaid = Answer(planned.index, success=False, raised="Great Expectations gave no answer")
             yield answers.get(planned.index, unsaid)
 
-
-def _answer(result: Any) -> Answer:
-    index = int(result.expectation_config.meta["assay"])
-    raised = _raised(result.exception_info)
-    if raised is not None:
-        return Answer(index, success=False, raised=raised)
-    facts = result.result or {}
-    rows = facts.get("unexpected_index_list")
-    if rows is None and "unexpected_count" in facts:
-        count = int(facts["unexpected_count"] or 0)
-        if count:
-            return Answer(index, success=False, raised=f"{count} rows fail it, but it does not say which")
-        rows = []
-    return Answer(
-        index,
-        success=bool(result.success),
-        elements=int(facts.get("element_count") or 0),
-        missing=int(facts.get("missing_count") or 0),
-        rows=None if rows is None else np.unique(np.asarray(rows, dtype=np.int64)),
-        observed=facts.get("observed_value"),
-        details=facts.get("details"),
-    )
+    def _answer(self, result: Any) -> Answer:
+        index = int(result.expectation_config.meta["assay"])
+        raised = _raised(result.exception_info)
+        if raised is not None:
+            return Answer(index, success=False, raised=raised)
+        facts = result.result or {}
+        # Others than these count what is unexpected too, but count distinct values, not rows.
+        by_row = isinstance(self._expectations[index], self._by_row) and "unexpected_count" in facts
+        rows = (
+            np.unique(np.asarray(facts.get("unexpected_index_list") or [], dtype=np.int64))
+            if by_row
+            else None
+        )
+        if rows is not None and (
+            len(rows) != int(facts["unexpected_count"]) or not (result.success or len(rows))
+        ):
+            said = f"it counts {facts['unexpected_count']} failing rows, and names {len(rows)}"
+            return Answer(index, success=False, raised=said)
+        return Answer(
+            index,
+            success=bool(result.success),
+            elements=int(facts.get("element_count") or 0),
+            missing=int(facts.get("missing_count") or 0),
+            rows=rows,
+            observed=facts.get("observed_value"),
+            details=facts.get("details"),
+        )
 
 
 def _raised(info: Any) -> str | None:
     """The message of the exception in a result, or None. The library nests it by metric, or does not."""
     if not info:
         return None
-    if "raised_exception" in info:
-        entries = [info]
-    else:
-        entries = [entry for entry in info.values() if isinstance(entry, dict)]
-    for entry in entries:
-        if entry.get("raised_exception"):
+    for entry in [info] if "raised_exception" in info else info.values():
+        if isinstance(entry, dict) and entry.get("raised_exception"):
             return _first_line(str(entry.get("exception_message") or "it raised an exception"))
     return None
 

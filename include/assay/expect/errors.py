@@ -15,7 +15,13 @@ class ExpectError(Terminal):
     exit_code = 2
 
     def __init__(
-        self, where: str, message: str, *, expected: object = None, found: object = None, next_step: str | None = None
+        self,
+        where: str,
+        message: str,
+        *,
+        expected: object = None,
+        found: object = None,
+        next_step: str | None = None,
     ) -> None:
         """Name the place in the contract first."""
         super().__init__(f"{where}: {message}", expected=expected, found=found, next_step=next_step)

@@ -33,7 +33,9 @@ class Spool:
         self._folder = folder
         self._schema = schema
         self._stored = pa.schema([(field.name, _without_zone(field.type)) for field in schema])
-        self._writer: pq.ParquetWriter | None = pq.ParquetWriter(str(self.path), self._stored, compression="lz4")
+        self._writer: pq.ParquetWriter | None = pq.ParquetWriter(
+            str(self.path), self._stored, compression="lz4"
+        )
 
     def __enter__(self) -> Self:
         """Use it in a `with`; its file is deleted at the end."""
@@ -81,15 +83,19 @@ class Spool:
         parts = max(1, -(-self.rows // _PARTITION_ROWS))
         listed = ", ".join(_quoted(name) for name in names)
         schema = pa.schema([self._schema.field(name) for name in names])
-        config = {"memory_limit": _MEMORY, "threads": 2, "temp_directory": str(self._folder / "overflow")}
+        config: dict[str, Any] = {
+            "memory_limit": _MEMORY,
+            "threads": 2,
+            "temp_directory": str(self._folder / "overflow"),
+        }
         with duckdb.connect(":memory:", config=config) as database:
             database.execute("SET autoinstall_known_extensions = false")
             for part in range(parts):
                 # The row number is the file's own; the hash spreads the keys and keeps equal ones together.
-                found = database.execute(
+                found: Any = database.sql(
                     f"SELECT file_row_number, {listed} FROM read_parquet(?, file_row_number = true) "  # noqa: S608
                     f"WHERE hash({listed}) % {parts} = {part} ORDER BY file_row_number",
-                    [str(self.path)],
+                    params=[str(self.path)],
                 ).to_arrow_table()
                 if found.num_rows:
                     rows = found.column(0).to_numpy().astype(np.int64)

@@ -193,7 +193,9 @@ def plain(value: Any, *, limit: int = 50, depth: int = 4) -> Any:
     if depth <= 0:
         return shown(str(value))
     if isinstance(value, dict):
-        return {str(key): plain(entry, limit=limit, depth=depth - 1) for key, entry in list(value.items())[:limit]}
+        return {
+            str(key): plain(entry, limit=limit, depth=depth - 1) for key, entry in list(value.items())[:limit]
+        }
     if isinstance(value, list | tuple | set | frozenset | np.ndarray):
         return [plain(entry, limit=limit, depth=depth - 1) for entry in list(value)[:limit]]
     return shown(str(value))

@@ -35,6 +35,7 @@ OnProgress = Callable[[int, "int | None"], None]
 
 _CELLS = 10_000_000  # values in a chunk: what an expectation costs beside its rows is paid once per chunk
 _CHUNK = (16_384, 500_000)  # rows in a chunk, least and most
+_BATCH = 65_536  # rows read at a time
 _WINDOW = 1 << 18  # rows of failing rows built at a time
 _WHOLE_BYTES = 2 << 30  # of the columns that one expectation must see at once
 
@@ -88,7 +89,11 @@ class Validation:
     @property
     def failing_count(self) -> int:
         """Rows that fail at least one expectation."""
-        return sum(int(self._mask(start).sum()) for start in range(0, self.rows, _WINDOW)) if self._reasons else 0
+        return (
+            sum(int(self._mask(start).sum()) for start in range(0, self.rows, _WINDOW))
+            if self._reasons
+            else 0
+        )
 
     def failing_mask(self) -> npt.NDArray[np.bool_]:
         """One boolean per row: whether it fails."""
@@ -157,10 +162,13 @@ def validate_files(
         ReadError: A file cannot be read as the contract's table.
     """
     given = [Path(path) for path in paths]
+    _check_docs(docs_dir)
     called = list(names) if names is not None else [path.name for path in given]
     run = _Run(contract)
     total = _total(given, called, contract)
-    return run.validate(run.read(given, called), total, on_progress, docs_dir, title or contract.dataset, work_dir)
+    return run.validate(
+        run.read(given, called), total, on_progress, docs_dir, title or contract.dataset, work_dir
+    )
 
 
 def validate_table(
@@ -182,6 +190,7 @@ def validate_table(
         return validate_files(
             [table], contract, on_progress=on_progress, docs_dir=docs_dir, title=title, work_dir=work_dir
         )
+    _check_docs(docs_dir)
     run = _Run(contract)
     batches = run.take(table)
     return run.validate(batches, table.num_rows, on_progress, docs_dir, title or contract.dataset, work_dir)
@@ -202,6 +211,14 @@ def _total(paths: list[Path], names: list[str], contract: Contract) -> int | Non
     if any(format_ is not TableFormat.PARQUET for format_ in formats):
         return None
     return sum(count_rows(path, contract, name=name) for path, name in zip(paths, names, strict=True))
+
+
+def _check_docs(docs_dir: str | Path | None) -> None:
+    """Find out before the work whether its pages can be kept there."""
+    if docs_dir is not None:
+        from assay.expect.docs import check_folder
+
+        check_folder(Path(docs_dir).resolve())
 
 
 class _Run:
@@ -228,6 +245,7 @@ class _Run:
                 path,
                 self.contract,
                 name=name,
+                batch_rows=min(_BATCH, self.chunk_rows),
                 on_error="collect",
                 on_bad_cells=lambda cells, first=first: self._note(cells, first),  # type: ignore[misc]
                 stats=self.stats,
@@ -239,6 +257,7 @@ class _Run:
         yield from table_batches(
             table,
             self.contract,
+            batch_rows=min(_BATCH, self.chunk_rows),
             on_error="collect",
             on_bad_cells=lambda cells: self._note(cells, 0),
             stats=self.stats,
@@ -289,12 +308,17 @@ class _Run:
         finally:
             batches.close()
         tell(self.stats.rows, self.stats.rows)
-        findings = [*self._type_findings(), *(tally.finding() for tally in self.tallies)]
+        types = self._type_findings()
+        findings = [*types, *(tally.finding() for tally in self.tallies)]
         docs = None
         if docs_dir is not None:
             from assay.expect.docs import write_docs
 
-            docs = write_docs(Path(docs_dir), self.engine, self.tallies, self.contract, title, self.stats.rows)
+            about = {
+                "rows": self.stats.rows,
+                "types": "; ".join(f"{f.subject} {f.message}".strip() for f in types),
+            }
+            docs = write_docs(Path(docs_dir), self.engine, self.tallies, self.contract, title, about)
         reasons = [
             (f"{column}: {problem}", rows)
             for column in self.schema.names
@@ -315,7 +339,9 @@ class _Run:
         by_row = [planned for planned in self.plan if planned.reach is Reach.ROW]
         later = [planned for planned in self.plan if planned.reach is not Reach.ROW]
         kept = {name for planned in later if not planned.about_shape for name in planned.columns}
-        with Spool(folder, pa.schema([f for f in self.schema if f.name in kept] or [self.schema.field(0)])) as spool:
+        with Spool(
+            folder, pa.schema([f for f in self.schema if f.name in kept] or [self.schema.field(0)])
+        ) as spool:
             row = 0
             while True:
                 shapes = [planned for planned in later if planned.about_shape] if not row else []
@@ -344,7 +370,9 @@ class _Run:
             if whole and size > _WHOLE_BYTES:
                 for planned in whole:
                     reason = f"it must see {', '.join(columns)} at once: {size:,} bytes, more than {_WHOLE_BYTES:,}"
-                    self.tallies[planned.index].add(Answer(planned.index, success=False, raised=reason), None, ())
+                    self.tallies[planned.index].add(
+                        Answer(planned.index, success=False, raised=reason), None, ()
+                    )
             elif whole:
                 table = spool.columns(list(columns) or [self.schema.names[0]])
                 self._ask(table, range(table.num_rows), whole)
@@ -385,8 +413,14 @@ class _Run:
             notes["nan_as_null"] = dict(sorted(self.stats.nan_as_null.items()))
         if self.stats.assumed_utc:
             notes["assumed_utc"] = sorted(self.stats.assumed_utc)
-        said = [f"{sum(self.stats.nan_as_null.values()):,} NaN read as null"] if self.stats.nan_as_null else []
-        said += [f"times without a zone taken as UTC: {', '.join(notes['assumed_utc'])}"] if self.stats.assumed_utc else []
+        said = (
+            [f"{sum(self.stats.nan_as_null.values()):,} NaN read as null"] if self.stats.nan_as_null else []
+        )
+        said += (
+            [f"times without a zone taken as UTC: {', '.join(notes['assumed_utc'])}"]
+            if self.stats.assumed_utc
+            else []
+        )
         findings = []
         for column in self.schema.names:
             problems = self.bad.get(column)
@@ -425,7 +459,10 @@ class _Run:
 
 
 def _values(
-    table: pa.Table, rows: range | npt.NDArray[np.int64], failing: npt.NDArray[np.int64], columns: tuple[str, ...]
+    table: pa.Table,
+    rows: range | npt.NDArray[np.int64],
+    failing: npt.NDArray[np.int64],
+    columns: tuple[str, ...],
 ) -> list[tuple[int, Any]]:
     """Row number and value of a few rows, as the delivery has them."""
     places = failing - rows.start if isinstance(rows, range) else np.searchsorted(rows, failing)

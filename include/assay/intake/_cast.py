@@ -155,7 +155,9 @@ def from_text(text: pa.StringArray, name: str, reading: Reading) -> pa.Array:
         parsed = [parse(cell.strip(_BLANKS)) for cell in cells]
         mask = np.zeros(len(text), dtype=bool)
         mask[places] = True
-        values = pc.replace_with_mask(values, pa.array(mask), pa.array(parsed, storage).cast(ARROW_TYPES[kind]))
+        values = pc.replace_with_mask(
+            values, pa.array(mask), pa.array(parsed, storage).cast(ARROW_TYPES[kind])
+        )
         refused = [i for i, value in enumerate(parsed) if value is None]
         if refused:
             examples = [cells[i] for i in refused[:EXAMPLES]]
@@ -175,8 +177,12 @@ def acceptable(found: pa.DataType, kind: str) -> bool:
         "integer": pa.types.is_integer(found)
         or pa.types.is_floating(found)
         or (decimal and found.scale == 0 and found.precision <= 18),
-        "number": pa.types.is_integer(found) or pa.types.is_floating(found) or (decimal and found.precision <= 15),
-        "string": pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_string_view(found),
+        "number": pa.types.is_integer(found)
+        or pa.types.is_floating(found)
+        or (decimal and found.precision <= 15),
+        "string": pa.types.is_string(found)
+        or pa.types.is_large_string(found)
+        or pa.types.is_string_view(found),
         "boolean": pa.types.is_boolean(found),
         "date": pa.types.is_date(found),
         "timestamp": pa.types.is_timestamp(found),
@@ -299,7 +305,9 @@ def _sound(values: pa.Array, name: str, reading: Reading) -> pa.Array:
     return values
 
 
-def _drop_ticks(values: pa.Array, bad: Mask, ticks: npt.NDArray[Any], name: str, reading: Reading) -> pa.Array:
+def _drop_ticks(
+    values: pa.Array, bad: Mask, ticks: npt.NDArray[Any], name: str, reading: Reading
+) -> pa.Array:
     """As `_drop`, for times that Python cannot print."""
     if not bad.any():
         return values

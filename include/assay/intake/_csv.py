@@ -84,12 +84,16 @@ class _Guard(io.RawIOBase):
             raise self._not_text(f"is {_ENCODINGS[data[:2]]}", line, data[:4])
         if b"\0" in data:
             at = data.index(b"\0")
-            raise self._not_text("holds a NUL byte", line + data.count(b"\n", 0, at), data[max(0, at - 8) : at + 8])
+            raise self._not_text(
+                "holds a NUL byte", line + data.count(b"\n", 0, at), data[max(0, at - 8) : at + 8]
+            )
         try:
             self._decoder.decode(data, final=not data)
         except UnicodeDecodeError as error:
             bad = error.object[max(0, error.start - 8) : error.end + 8]
-            raise self._not_text("is not UTF-8", line + error.object.count(b"\n", 0, error.start), bad) from None
+            raise self._not_text(
+                "is not UTF-8", line + error.object.count(b"\n", 0, error.start), bad
+            ) from None
         self._size += len(data)
         self._lines += data.count(b"\n")
         self._quotes += data.count(b'"')
@@ -102,14 +106,23 @@ class _Guard(io.RawIOBase):
                 found=self._quotes,
                 next_step='close it; a " inside a cell is written ""',
             )
-        if self._codec and self._size > _FREE and self._size > reading.bounds.max_ratio * max(self._raw.tell(), 1):
+        if (
+            self._codec
+            and self._size > _FREE
+            and self._size > reading.bounds.max_ratio * max(self._raw.tell(), 1)
+        ):
             found = f"{self._size} bytes from {self._raw.tell()}"
-            raise reading.over("it decompresses further", f"{reading.bounds.max_ratio:g} : 1", found, "max_ratio")
+            raise reading.over(
+                "it decompresses further", f"{reading.bounds.max_ratio:g} : 1", found, "max_ratio"
+            )
         return data
 
     def _not_text(self, what: str, line: int, data: bytes) -> ReadError:
         return self._reading.error(
-            f"line {line} {what}", expected="CSV text in UTF-8", found=repr(data), next_step="save it as CSV in UTF-8"
+            f"line {line} {what}",
+            expected="CSV text in UTF-8",
+            found=repr(data),
+            next_step="save it as CSV in UTF-8",
         )
 
 
@@ -127,7 +140,9 @@ def _header(path: Path, codec: str | None, reading: Reading) -> list[str]:
         guard.close()
     text = codecs.getincrementaldecoder("utf-8-sig")().decode(head)
     if not text.strip():
-        raise reading.error("the file is empty", expected="a header and at least one record", next_step="send it again")
+        raise reading.error(
+            "the file is empty", expected="a header and at least one record", next_step="send it again"
+        )
     try:
         names = next(csv.reader(io.StringIO(text, newline=""), strict=True))
     except (csv.Error, StopIteration) as error:
@@ -166,7 +181,9 @@ def batches(path: Path, codec: str | None, reading: Reading) -> Generator[pa.Rec
     try:
         reader = pacsv.open_csv(
             pa.PythonFile(guard, mode="r"),
-            read_options=pacsv.ReadOptions(use_threads=False, block_size=max(4 << 20, 2 * reading.bounds.max_string_bytes)),
+            read_options=pacsv.ReadOptions(
+                use_threads=False, block_size=max(4 << 20, 2 * reading.bounds.max_string_bytes)
+            ),
             parse_options=pacsv.ParseOptions(
                 newlines_in_values=True,
                 # An empty line is a null where there is one column, and nothing where there are more.
@@ -194,9 +211,13 @@ def batches(path: Path, codec: str | None, reading: Reading) -> Generator[pa.Rec
             raise ragged[0] from None
         if "straddling" in str(error):
             limit = reading.bounds.max_string_bytes
-            raise reading.over("a record is longer", f"{limit} bytes in a cell", "more", "max_string_bytes") from None
+            raise reading.over(
+                "a record is longer", f"{limit} bytes in a cell", "more", "max_string_bytes"
+            ) from None
         raise reading.error(
-            "it cannot be read as CSV", found=shorten(str(error)), next_step="save it as CSV in UTF-8, commas between cells"
+            "it cannot be read as CSV",
+            found=shorten(str(error)),
+            next_step="save it as CSV in UTF-8, commas between cells",
         ) from None
     finally:
         guard.close()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from assay.intake.errors import LandingFailed, LocationError, NotThere, SourceRefused, TooLarge
+from assay.intake.manifest import visible
 from assay.intake.sources import CHUNK, Deadline, Listing, Sink, T, metered, too_large
 
 _DEPTH = 64
@@ -148,8 +149,8 @@ class FolderPlace:
 
 
 def _text(path: str) -> str:
-    """A name for records: bytes that are no UTF-8 are written out."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    """A name for records: bytes that are no UTF-8, and characters that are not seen, are written out."""
+    return visible(os.fsencode(path).decode("utf-8", "backslashreplace"))
 
 
 def _unreadable(where: str, path: str, error: OSError) -> LandingFailed:

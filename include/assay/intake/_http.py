@@ -52,7 +52,6 @@ class HttpPlace:
         self._transfer = transfer
         self.shown = _shown(urlunsplit(self._base))
         self._client = httpx.Client(
-            timeout=httpx.Timeout(transfer.read, connect=transfer.connect),
             follow_redirects=False,
             headers={"User-Agent": f"assay/{__version__}", "Accept-Encoding": "identity"},
             trust_env=not _loopback(host),  # proxies are for the way out, not for this machine
@@ -89,8 +88,11 @@ class HttpPlace:
 
     def _attempt(self, path: str, what: str, limit: int, sink: Sink[T]) -> T:
         url = urlunsplit(self._base._replace(path=self._base.path + quote(path, safe="/-._~")))
-        for _ in range(self._transfer.redirects + 1):
-            with self._client.stream("GET", url) as response:
+        transfer = self._transfer
+        for _ in range(transfer.redirects + 1):
+            left = max(self._deadline.remaining, 0.001)
+            patience = httpx.Timeout(min(transfer.read, left), connect=min(transfer.connect, left))
+            with self._client.stream("GET", url, timeout=patience) as response:
                 if response.status_code in _REDIRECTS and "location" in response.extensions:
                     url = self._redirected(url, response.extensions["location"], what)
                     continue
@@ -102,7 +104,7 @@ class HttpPlace:
                 return sink(metered(response.iter_raw(CHUNK), limit, what, self._deadline))
         raise SourceRefused(
             f"{what} leads from one redirect to the next",
-            expected=f"at most {self._transfer.redirects}",
+            expected=f"at most {transfer.redirects}",
             next_step="name the address that it ends at in the source's uri",
         )
 
@@ -172,7 +174,7 @@ class HttpPlace:
 
 
 def _set_location_aside(response: httpx.Response) -> None:
-    """httpx reads a redirect's target even if it is not to follow it, and stumbles over bad ones."""
+    """Keep a redirect's target from httpx, which reads it even where it is not to follow it, and fails on bad ones."""
     if "Location" in response.headers:
         response.extensions["location"] = response.headers.pop("Location")
 

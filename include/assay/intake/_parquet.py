@@ -29,17 +29,12 @@ def open_file(path: Path, reading: Reading) -> pq.ParquetFile:
         ReadError: It is no Parquet file, is cut short, has other columns or types, or passes a limit.
     """
     try:
-        file = pq.ParquetFile(
-            str(path),
-            buffer_size=1 << 20,  # pages are read one by one, so that memory does not grow with the row group
-            pre_buffer=False,
-            # Strings stay dictionary-encoded until their decoded size is known: a few bytes of a run of one long
-            # string would otherwise become gigabytes.
-            read_dictionary=[name for name in reading.columns if reading.column(name).type == "string"],
-            page_checksum_verification=True,
-            thrift_string_size_limit=_THRIFT_BYTES,
-            thrift_container_size_limit=_THRIFT_ITEMS,
-        )
+        plain = _open(path)
+        leaves = {plain.schema.column(number).path for number in range(len(plain.schema))}
+        # Strings stay dictionary-encoded until their decoded size is known: a few bytes of a run of one long string
+        # would otherwise become gigabytes.
+        strings = [n for n in reading.columns if n in leaves and reading.column(n).type == "string"]
+        file = _open(path, metadata=plain.metadata, read_dictionary=strings) if strings else plain
     except _DAMAGE as error:
         if isinstance(error, PermissionError | FileNotFoundError):
             raise
@@ -57,6 +52,18 @@ def open_file(path: Path, reading: Reading) -> pq.ParquetFile:
     return file
 
 
+def _open(path: Path, **more: Any) -> pq.ParquetFile:
+    return pq.ParquetFile(
+        str(path),
+        buffer_size=1 << 20,  # pages are read one by one, so that memory does not grow with the row group
+        pre_buffer=False,
+        page_checksum_verification=True,
+        thrift_string_size_limit=_THRIFT_BYTES,
+        thrift_container_size_limit=_THRIFT_ITEMS,
+        **more,
+    )
+
+
 def check_schema(schema: pa.Schema, reading: Reading) -> None:
     """Hold names and types of columns against the contract.
 
@@ -65,15 +72,20 @@ def check_schema(schema: pa.Schema, reading: Reading) -> None:
     """
     reading.check_names(schema.names)
     wrong = [
-        f"{field.name} is {field.type}, not {reading.column(field.name).type}"
+        f"{field.name} is {_value_type(field.type)}, not {reading.column(field.name).type}"
         for field in schema
         if not acceptable(field.type, reading.column(field.name).type)
     ]
     if wrong:
         raise reading.error(
-            f"column types differ from the contract's: {'; '.join(wrong[:12])}" + (" ..." if len(wrong) > 12 else ""),
+            f"column types differ from the contract's: {'; '.join(wrong[:12])}"
+            + (" ..." if len(wrong) > 12 else ""),
             next_step="write the columns in the contract's types, or change schema.columns in the contract",
         )
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def _check_footer(file: pq.ParquetFile, size: int, reading: Reading) -> None:
@@ -120,7 +132,9 @@ def batches(path: Path, reading: Reading, batch_rows: int) -> Generator[pa.Recor
             if batch.num_rows:
                 yield convert(batch, reading)
     if reading.row != promised:
-        raise reading.error("holds another number of records than its footer says", expected=promised, found=reading.row)
+        raise reading.error(
+            "holds another number of records than its footer says", expected=promised, found=reading.row
+        )
 
 
 def convert(batch: pa.RecordBatch, reading: Reading) -> pa.RecordBatch:

@@ -145,7 +145,9 @@ class Reading:
         running = 0.0 if self._since is None else time.monotonic() - self._since
         limit = self.bounds.timeout.total_seconds()
         if self.stats.seconds + running > limit:
-            raise self.over("reading takes longer", f"{limit:g} s", f"{self.stats.seconds + running:.1f} s", "timeout")
+            raise self.over(
+                "reading takes longer", f"{limit:g} s", f"{self.stats.seconds + running:.1f} s", "timeout"
+            )
 
     def count_rows(self, rows: int) -> None:
         """Add rows to the count, and raise once there are more than the contract allows.
@@ -166,7 +168,9 @@ class Reading:
         """
         self.stats.bytes += size
         if self.stats.bytes > self.bounds.max_bytes:
-            raise self.over("more data", f"{self.bounds.max_bytes} bytes", f"{self.stats.bytes} bytes", "max_bytes")
+            raise self.over(
+                "more data", f"{self.bounds.max_bytes} bytes", f"{self.stats.bytes} bytes", "max_bytes"
+            )
 
     def check_names(self, names: list[str]) -> None:
         """Compare the file's column names with the contract's.
@@ -177,9 +181,13 @@ class Reading:
         if len(names) > self.bounds.max_columns:
             raise self.over("more columns", self.bounds.max_columns, len(names), "max_columns")
         known = list(self.contract.schema_.columns)
-        twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+        twice = (
+            sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+        )
         if twice:
-            raise self.error(f"columns stand twice: {listing(twice)}", next_step="each column needs a name of its own")
+            raise self.error(
+                f"columns stand twice: {listing(twice)}", next_step="each column needs a name of its own"
+            )
         seen, wanted = set(names), set(known)
         missing = [name for name in known if name not in seen]
         unknown = [name for name in names if name not in wanted]

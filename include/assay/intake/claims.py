@@ -20,6 +20,7 @@ MAX_NOTE = 64 * 1024
 """Its largest size in bytes."""
 
 _TOKEN = re.compile(r"(dataset|source|sequence|timestamp):(\S+)")
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,9 @@ def _from_comment(comment: str) -> Claims:
             if match[1] in found and found[match[1]] != match[2]:
                 raise _unreadable("the trusted comment", f"one {match[1]}", token)
             found[match[1]] = match[2]
+    for field in ("dataset", "source"):
+        if field in found and not _NAME.fullmatch(found[field]):
+            raise _unreadable("the trusted comment", f"{field}:<name>", ascii(found[field])[:80])
     numbers = {}
     for field in ("sequence", "timestamp"):
         if field in found:
@@ -125,11 +129,13 @@ def _from_note(data: bytes) -> Claims:
     if not isinstance(body, dict):
         raise _unreadable(NOTE, "a JSON object", type(body).__name__)
     for field in ("dataset", "source"):
-        if not isinstance(body.get(field), str) or not body[field]:
-            raise _unreadable(NOTE, f"the text field {field!r}", repr(body.get(field))[:80])
+        if not isinstance(body.get(field), str) or not _NAME.fullmatch(body[field]):
+            raise _unreadable(
+                NOTE, f"{field!r} as a name like those in contracts", ascii(body.get(field))[:80]
+            )
     sequence = body.get("sequence")
     if sequence is not None and (type(sequence) is not int or not 0 <= sequence < 2**63):
-        raise _unreadable(NOTE, "sequence as a whole number from 0 on", repr(sequence)[:80])
+        raise _unreadable(NOTE, "sequence as a whole number from 0 on", ascii(sequence)[:80])
     return Claims(body["dataset"], body["source"], sequence, _date(body.get("created")))
 
 
@@ -141,7 +147,7 @@ def _date(value: Any) -> dt.datetime | None:
         zoned = parsed.replace(tzinfo=dt.UTC) if parsed.tzinfo is None else parsed.astimezone(dt.UTC)
     except (TypeError, ValueError, OverflowError):
         raise _unreadable(
-            NOTE, "created as ISO 8601 date or time, e.g. 2026-03-01T12:00:00Z", repr(value)[:80]
+            NOTE, "created as ISO 8601 date or time, e.g. 2026-03-01T12:00:00Z", ascii(value)[:80]
         ) from None
     return zoned
 

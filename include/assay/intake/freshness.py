@@ -73,7 +73,7 @@ def judge_freshness(
         now: The time to compare dates with, UTC.
 
     Returns:
-        Findings `intake.replay`, `intake.rollback` and, where they apply, `intake.future` and `intake.age`.
+        Findings `intake.freshness.replay` and `.rollback` and, where they apply, `.future` and `.age`.
     """
     # Findings hold no time of now: the same delivery, judged again, has the same findings.
     everywhere = list(session.scalars(select(Delivery).where(Delivery.manifest_sha256 == manifest_sha256)))
@@ -106,7 +106,7 @@ def _replay(everywhere: list[Delivery], contract: Contract, source: Source, clai
     admitted = next((row for row in here if row.state == "admitted"), None)
     if admitted is not None:
         return _failed(
-            "intake.replay",
+            "intake.freshness.replay",
             f"this very delivery was admitted before, first seen {admitted.first_seen}; {_ADVICE}, or set the source's "
             "on_repeat to skip if repeats are normal there",
             {"delivery": admitted.id, "first_seen": admitted.first_seen},
@@ -123,13 +123,13 @@ def _replay(everywhere: list[Delivery], contract: Contract, source: Source, clai
     )
     if elsewhere is not None and claims.source is None:
         return _failed(
-            "intake.replay",
+            "intake.freshness.replay",
             f"the same signed manifest was delivered by the source {elsewhere.source!r} of {elsewhere.dataset!r} on "
             f"{elsewhere.first_seen}, and nothing signed says which of the two it is meant for; have the publisher "
             f"name dataset and source in {NOTE}",
             {"delivery": elsewhere.id, "dataset": elsewhere.dataset, "source": elsewhere.source},
         )
-    return _passed("intake.replay", "not admitted before")
+    return _passed("intake.freshness.replay", "not admitted before")
 
 
 def _rollback(known: list[Delivery], claims: Claims, manifest_sha256: str, contract: Contract) -> Finding:
@@ -140,14 +140,16 @@ def _rollback(known: list[Delivery], claims: Claims, manifest_sha256: str, contr
         )
         if highest is None or highest.sequence is None:
             return _passed(
-                "intake.rollback",
+                "intake.freshness.rollback",
                 f"sequence {claims.sequence}, the first one seen",
                 {"sequence": claims.sequence},
             )
         evidence = {"sequence": claims.sequence, "highest": highest.sequence, "delivery": highest.id}
         if claims.sequence > highest.sequence:
             return _passed(
-                "intake.rollback", f"sequence {claims.sequence} comes after {highest.sequence}", evidence
+                "intake.freshness.rollback",
+                f"sequence {claims.sequence} comes after {highest.sequence}",
+                evidence,
             )
         how = (
             "is the number of another delivery"
@@ -155,7 +157,7 @@ def _rollback(known: list[Delivery], claims: Claims, manifest_sha256: str, contr
             else "is older than what came"
         )
         return _failed(
-            "intake.rollback",
+            "intake.freshness.rollback",
             f"sequence {claims.sequence} {how}: {highest.sequence} was seen; {_ADVICE}",
             evidence,
         )
@@ -163,23 +165,23 @@ def _rollback(known: list[Delivery], claims: Claims, manifest_sha256: str, contr
     if date is not None:
         latest = max((row for row in others if row.signed_at), key=lambda r: r.signed_at or "", default=None)
         if latest is None or latest.signed_at is None:
-            return _passed("intake.rollback", f"dated {date}, the first one seen", {"date": date})
+            return _passed("intake.freshness.rollback", f"dated {date}, the first one seen", {"date": date})
         evidence = {"date": date, "latest": latest.signed_at, "delivery": latest.id}
         if date > latest.signed_at:
-            return _passed("intake.rollback", f"dated {date}, after {latest.signed_at}", evidence)
+            return _passed("intake.freshness.rollback", f"dated {date}, after {latest.signed_at}", evidence)
         return _failed(
-            "intake.rollback",
+            "intake.freshness.rollback",
             f"dated {date}, not after {latest.signed_at}, which was seen; {_ADVICE}",
             evidence,
         )
     if contract.freshness.when_absent == "accept":
         return _passed(
-            "intake.rollback",
+            "intake.freshness.rollback",
             "no signed sequence or date; the contract accepts that (freshness.when_absent): only an exact repeat "
             "would be noticed",
         )
     return Finding(
-        check="intake.rollback",
+        check="intake.freshness.rollback",
         outcome=Outcome.NOT_CHECKED,
         severity=Severity.HIGH,
         message="nothing signed tells an old delivery from a new one: no sequence or date in "
@@ -192,19 +194,19 @@ def _future(claims: Claims, now: dt.datetime) -> Finding:
     evidence = {"date": utc_text(latest)}
     if latest > now + _AHEAD:
         return _failed(
-            "intake.future",
+            "intake.freshness.future",
             f"dated {utc_text(latest)}, more than a day ahead of this machine's clock: once accepted, it would make "
             "every later delivery look old; check both clocks",
             evidence,
         )
-    return _passed("intake.future", f"dated {utc_text(latest)}", evidence)
+    return _passed("intake.freshness.future", f"dated {utc_text(latest)}", evidence)
 
 
 def _age(claims: Claims, most: dt.timedelta, now: dt.datetime) -> Finding:
     dates = [date for date in (claims.signed, claims.created) if date is not None]
     if not dates:
         return Finding(
-            check="intake.age",
+            check="intake.freshness.age",
             outcome=Outcome.NOT_CHECKED,
             severity=Severity.HIGH,
             message=f"the contract wants deliveries no older than {most}, and this one has no signed date; {_ADVICE}",
@@ -213,11 +215,11 @@ def _age(claims: Claims, most: dt.timedelta, now: dt.datetime) -> Finding:
     evidence = {"date": utc_text(oldest), "max_age_seconds": int(most.total_seconds())}
     if now - oldest > most:
         return _failed(
-            "intake.age",
+            "intake.freshness.age",
             f"dated {utc_text(oldest)}, older than the contract's freshness.max_age ({most}); {_ADVICE}",
             evidence,
         )
-    return _passed("intake.age", f"dated {utc_text(oldest)}, no older than {most}", evidence)
+    return _passed("intake.freshness.age", f"dated {utc_text(oldest)}, no older than {most}", evidence)
 
 
 def _passed(check: str, message: str, evidence: dict[str, Any] | None = None) -> Finding:

@@ -29,6 +29,7 @@ _BY_LENGTH = {32: "md5", 40: "sha1", 64: "sha256", 128: "sha512"}
 _LENGTHS = {name: length for length, name in _BY_LENGTH.items()}
 _GNU = re.compile(r"([0-9A-Fa-f]{8,}) [ *](.+)")
 _BSD = re.compile(r"([A-Za-z0-9/_-]+) \((.+)\) = ([0-9A-Fa-f]+)")
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _BOM = b"\xef\xbb\xbf"
 _SUGGEST = "have the publisher make the manifest again, e.g. with `sha256sum -- FILES > SHA256SUMS`, and sign it again"
 
@@ -81,6 +82,14 @@ def parse_manifest(data: bytes, name: str = "SHA256SUMS", *, max_files: int = 10
         seen[folded] = number
         entries[path] = digest
     return entries
+
+
+def visible(text: str) -> str:
+    """The text with characters written out that a terminal obeys or hides instead of showing them."""
+    return "".join(
+        char.encode("unicode_escape").decode() if unicodedata.category(char) in _UNSEEN else char
+        for char in text
+    )
 
 
 def _lines(data: bytes, name: str) -> list[str]:
@@ -157,7 +166,7 @@ def _path(path: str, number: int, name: str) -> str:
         problem = "names an absolute path"
     elif "\\" in plain:
         problem = "names a path with a backslash"
-    elif any(unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for char in plain):
+    elif visible(plain) != plain:
         problem = "names a path with control characters"
     elif ".." in plain.split("/"):
         problem = "names a path that leaves the delivery"

@@ -117,6 +117,12 @@ def write_manifest(folder: str | Path, name: str = MANIFEST, *, algorithm: str =
         )
     lines = []
     for path in sorted(listing.files):
+        if "\\" in path:  # so are names with characters written out, which a listing cannot show otherwise
+            raise PublishError(
+                f"{path} in {root} cannot be delivered",
+                expected="names without backslashes and control characters, in UTF-8",
+                next_step="rename the file",
+            )
         if path == name or path.startswith(f"{name}."):
             continue
         with (root / path).open("rb") as file:

@@ -22,7 +22,11 @@ from assay.store import ObjectStore
 
 _STATES = {Outcome.PASSED: "verified", Outcome.FAILED: "rejected", Outcome.NOT_CHECKED: "landed"}
 _UNDECIDED = frozenset({"landed", "verified"})
-_ORDER = ("source", "signature", "manifest", "identity", "replay", "rollback", "future", "age", "completeness", "checksums")
+_ORDER = (
+    *("source", "signature", "manifest", "identity"),
+    *("freshness.replay", "freshness.rollback", "freshness.future", "freshness.age"),
+    *("completeness", "checksums"),
+)
 _AT_ONCE = 500  # digests in one query
 
 

@@ -31,7 +31,7 @@ def resolve_source(
     """Find the source of a delivery.
 
     It is the one named; the only one; the one under whose address the location lies; or the one that the delivery names
-    itself, in a `delivery.json` signed by that source's publisher.
+    itself, in a `delivery.json` or trusted comment signed by that source's publisher.
 
     Returns:
         The source; None if the contract has none at all.
@@ -80,15 +80,17 @@ def _by_note(contract: Contract, place: Place, on: dt.date) -> Source | None:
         try:
             manifest = read_small(place, source.manifest, manifest_limit(contract.bounds.max_files))
             signature = read_small(place, source.signature, MAX_SIGNATURE)
-            verify_signature(manifest, signature, contract.publisher(source.publisher), on)
+            signed = verify_signature(manifest, signature, contract.publisher(source.publisher), on)
             listed = parse_manifest(manifest, source.manifest, max_files=contract.bounds.max_files)
-            note = read_small(place, NOTE, MAX_NOTE)
-            claims = read_claims(None, note) if NOTE in listed and fits(note, listed[NOTE]) else None
+            note = read_small(place, NOTE, MAX_NOTE) if NOTE in listed else None
+            if note is not None and not fits(note, listed[NOTE]):
+                continue
+            claims = read_claims(signed.trusted_comment, note)
         except SourceUnreachable:
             raise
         except IntakeError:
             continue  # not this source; what is wrong is told once the source is known
-        if claims is None or claims.dataset != contract.dataset:
+        if claims.dataset not in {None, contract.dataset}:
             continue
         named = next((each for each in contract.sources if each.id == claims.source), None)
         if named is not None and named.publisher == source.publisher:

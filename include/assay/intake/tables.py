@@ -41,7 +41,11 @@ class TableFormat(StrEnum):
 
 
 _CODECS = {TableFormat.CSV: None, TableFormat.CSV_GZ: "gzip", TableFormat.CSV_ZST: "zstd"}
-_MAGIC = {b"PAR1": TableFormat.PARQUET, b"\x1f\x8b": TableFormat.CSV_GZ, b"\x28\xb5\x2f\xfd": TableFormat.CSV_ZST}
+_MAGIC = {
+    b"PAR1": TableFormat.PARQUET,
+    b"\x1f\x8b": TableFormat.CSV_GZ,
+    b"\x28\xb5\x2f\xfd": TableFormat.CSV_ZST,
+}
 _KNOWN = {  # what files that are none of ours may be, for the message
     b"PARE": "Parquet with an encrypted footer",
     b"PK\x03\x04": "a ZIP archive (a spreadsheet?)",
@@ -95,7 +99,10 @@ def sniff(path: str | Path, *, name: str | None = None) -> TableFormat:
             head = file.read(8)
     except OSError as error:
         raise ReadError(
-            f"cannot be opened: {error.strerror}", file=name, found=str(path), next_step="check the path and permissions"
+            f"cannot be opened: {error.strerror}",
+            file=name,
+            found=str(path),
+            next_step="check the path and permissions",
         ) from None
     if not head:
         raise ReadError("the file is empty", file=name, expected="Parquet or CSV", next_step="send it again")
@@ -136,10 +143,11 @@ def read_batches(
 ) -> Generator[pa.RecordBatch, None, None]:
     """Read a Parquet or CSV file in batches of the contract's types; memory is set by the batch, not by the file.
 
-    Values are never coerced: an integer with a fraction, a 64-bit integer that a float cannot hold, a text in a number's
-    place is a bad cell. Texts of CSV are parsed by the contract's types; an empty cell is null, a quoted empty cell is
-    an empty string. A NaN is null where the column is nullable, and a bad cell elsewhere; an infinity is a bad cell.
-    Timestamps without a zone are taken as UTC, and `stats.assumed_utc` names their columns.
+    Values are never coerced: an integer with a fraction, a 64-bit integer that a float cannot hold, a text in the
+    place of a number is a bad cell. Texts of CSV are parsed by the contract's types; an empty cell is null, a quoted
+    empty cell is an empty string. A NaN is null where the column is nullable, and a bad cell elsewhere; an infinity is
+    a bad cell. Timestamps of Parquet without a zone are taken as UTC, and `stats.assumed_utc` names their columns; so
+    are times of CSV without one.
 
     Args:
         path: The file; its format is told by its content.
@@ -170,10 +178,16 @@ def read_batches(
     ignore: OnBadCells = lambda cells: None  # noqa: E731
     handler = None if on_error == "raise" else (on_bad_cells or ignore)
     reading = Reading(
-        name or path.name, contract, wanted or (next(iter(known)),), stats if stats is not None else ReadStats(), handler
+        name or path.name,
+        contract,
+        wanted or (next(iter(known)),),
+        stats if stats is not None else ReadStats(),
+        handler,
     )
     if path.stat().st_size > reading.bounds.max_bytes:
-        raise reading.over("more data", f"{reading.bounds.max_bytes} bytes", f"{path.stat().st_size} bytes", "max_bytes")
+        raise reading.over(
+            "more data", f"{reading.bounds.max_bytes} bytes", f"{path.stat().st_size} bytes", "max_bytes"
+        )
     source: Generator[pa.RecordBatch, None, None]
     if format_ is TableFormat.PARQUET:
         source = _parquet.batches(path, reading, batch_rows)
@@ -189,7 +203,9 @@ def read_batches(
         reading.pause()
         source.close()
     if not reading.row:
-        raise reading.error("the table has no rows", expected="at least one record", next_step="send it with its records")
+        raise reading.error(
+            "the table has no rows", expected="at least one record", next_step="send it with its records"
+        )
     reading.stats.files += 1
 
 
@@ -217,7 +233,9 @@ def table_batches(
         if batch.num_rows:
             yield _parquet.convert(batch, reading)
     if not reading.row:
-        raise reading.error("the table has no rows", expected="at least one record", next_step="give it some records")
+        raise reading.error(
+            "the table has no rows", expected="at least one record", next_step="give it some records"
+        )
     reading.stats.files += 1
 
 

@@ -30,7 +30,7 @@ from assay.intake.errors import (
 )
 from assay.intake.freshness import SUPPLY_CHAIN, admitted_before, judge_freshness, judge_identity
 from assay.intake.landing import Progress, judge_checksums, judge_completeness, land
-from assay.intake.manifest import Digest, parse_manifest
+from assay.intake.manifest import Digest, parse_manifest, visible
 from assay.intake.registration import Seen, result_of, seal, write
 from assay.intake.resolve import fits, manifest_limit, resolve_source
 from assay.intake.signature import MAX_SIGNATURE, verify_signature
@@ -127,7 +127,13 @@ class _Verification:
         expected = None if self.seen.failed else self._parse()
         if expected is None:
             return self._register(
-                ("intake.replay", "intake.rollback", "intake.checksums", "intake.completeness"), False
+                (
+                    "intake.freshness.replay",
+                    "intake.freshness.rollback",
+                    "intake.checksums",
+                    "intake.completeness",
+                ),
+                False,
             )
         note = self._read_note(expected)
         if note is not None or NOTE not in expected:
@@ -203,7 +209,7 @@ class _Verification:
         else:
             evidence: dict[str, Any] = {"key": self.seen.signed.key_id}
             if self.seen.signed.trusted_comment is not None:
-                evidence["trusted_comment"] = self.seen.signed.trusted_comment[:200]
+                evidence["trusted_comment"] = visible(self.seen.signed.trusted_comment[:200])
             self._add(
                 check,
                 Outcome.PASSED,
@@ -263,16 +269,16 @@ class _Verification:
         if self.seen.source.on_repeat != "skip":
             return None
         before = admitted_before(session, self.seen.manifest_sha256, self.contract, self.seen.source)
-        others = [f for f in (*self.seen.findings, *fresh) if f.check != "intake.replay"]
+        others = [f for f in (*self.seen.findings, *fresh) if f.check != "intake.freshness.replay"]
         if before is None or Outcome.FAILED in {f.outcome for f in others}:
             return None
         same = Finding(
-            check="intake.replay",
+            check="intake.freshness.replay",
             outcome=Outcome.PASSED,
             message=f"unchanged since {before.first_seen}: nothing to do (on_repeat is skip)",
             evidence={"delivery": before.id},
         )
-        findings = (*self.seen.findings, same, *(f for f in fresh if f.check != "intake.replay"))
+        findings = (*self.seen.findings, same, *(f for f in fresh if f.check != "intake.freshness.replay"))
         return load_delivery(self.database, before.id).model_copy(
             update={"findings": findings, "outcome": worst(f.outcome for f in findings), "verdict": None}
         )

@@ -24,6 +24,7 @@ from assay.ledger.keys import (
     public_key_path,
     signing_key,
 )
+from assay.ledger.lineage import Step, Trace, trace
 from assay.ledger.log import Entry, Ledger, open_ledger
 from assay.ledger.lookup import FoundRow, find_rows, read_manifest
 from assay.ledger.merkle import StreamingRoot
@@ -48,7 +49,6 @@ from assay.ledger.statements import (
     sign_statement,
     verify_envelope,
 )
-from assay.ledger.trace import Step, Trace, trace
 
 __all__ = [
     "META",

@@ -227,10 +227,10 @@ def _p256(key: object, where: str) -> ec.EllipticCurvePrivateKey:
 def _private_bytes(path: Path, variable: str) -> bytes:
     """Read a private key's file, unless others may read it too."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # before opening it: a pipe would keep us waiting
+            raise LedgerKeyError(f"the key {path} is not a plain file", next_step=f"check {variable}")
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
-            if not stat.S_ISREG(mode):
-                raise LedgerKeyError(f"the key {path} is not a plain file", next_step=f"check {variable}")
             if mode & 0o077:
                 raise LedgerKeyError(
                     f"the private key {path} can be read by others",

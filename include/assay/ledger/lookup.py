@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -112,7 +112,9 @@ def find_rows(database: Database, store: ObjectStore, dataset: str, key: str) ->
     if not snapshots:
         raise NotInLedger(f"the data set {dataset!r} has no snapshot")
     found: list[FoundRow] = []
-    known: dict[tuple[str, tuple[str, ...]], list[int]] = {}  # parts are shared between versions
+    # Versions share their parts: each is searched and read once.
+    known: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+    seen: dict[tuple[str, int], FoundRow] = {}
     for snapshot in reversed(snapshots):
         manifest = read_manifest(store, snapshot)
         wanted = _key_values(manifest, key)
@@ -128,8 +130,13 @@ def find_rows(database: Database, store: ObjectStore, dataset: str, key: str) ->
                 rows = known[where]
             for row in rows:
                 index = part.place(row)
-                if index is not None:
-                    found.append(_found(store, snapshot.id, manifest, part.sha256, row, first + index))
+                if index is None:
+                    continue
+                if (part.sha256, row) not in seen:
+                    seen[part.sha256, row] = _found(store, snapshot, manifest, part.sha256, row)
+                one = seen[part.sha256, row]
+                place = first + index
+                found.append(replace(one, snapshot_id=snapshot.id, version=snapshot.version, index=place))
             first += part.kept
     if not found:
         raise NotInLedger(
@@ -218,7 +225,7 @@ def _scalar(text: str, kind: pa.DataType) -> pa.Scalar | None:
 
 
 def _found(
-    store: ObjectStore, snapshot_id: str, manifest: SnapshotManifest, sha256: str, row: int, index: int
+    store: ObjectStore, snapshot: Snapshot, manifest: SnapshotManifest, sha256: str, row: int
 ) -> FoundRow:
     with open_part(store, sha256) as file:
         group, first = 0, 0
@@ -229,11 +236,11 @@ def _found(
         table = file.read_row_group(group, columns=names).slice(row - first, 1)
     facts = table.to_pylist()[0]
     return FoundRow(
-        snapshot_id=snapshot_id,
-        version=manifest.version,
+        snapshot_id=snapshot.id,
+        version=snapshot.version,
         part=sha256,
         row=row,
-        index=index,
+        index=row,  # in the part; each version has its own
         row_hash=facts[ROW_HASH],
         delivery=facts[DELIVERY],
         source=facts[SOURCE],

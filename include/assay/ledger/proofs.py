@@ -1,8 +1,10 @@
 """Proofs that need no database, no store and no Assay account: a JSON file and the ledger's public key.
 
-A proof holds one signed checkpoint; signed statements with their paths to its root; and, for a row, the row's cells
-with their path to the snapshot's root, the snapshot's manifest, which states that root, and the statement that admitted
-it.
+A proof holds one signed checkpoint and signed statements with their paths to its root. A row's proof also holds the
+row's cells with their path to the snapshot's root, and the snapshot's manifest, which states that root and which
+delivery brought the row; its statements are those that admitted the snapshot, verified the delivery and released the
+row. File and record number are hints: whoever has the delivered file, whose digest the delivery's statement names, can
+hash that record again.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from assay.canonical import canonical_json
-from assay.db import LedgerCheckpoint, LedgerEntry, LedgerSubject, get_snapshot
+from assay.db import LedgerCheckpoint, LedgerEntry, LedgerSubject, Snapshot
 from assay.errors import AssayError
 from assay.ledger.checkpoints import Checkpoint, open_checkpoint, verifier_key
 from assay.ledger.errors import LedgerError, NotInLedger, ProofError
@@ -29,7 +31,7 @@ from assay.ledger.lookup import FoundRow, find_rows, read_manifest, split_row_na
 from assay.ledger.merkle import Hashes, as_hashes, inclusion_proof, leaf_hash, verify_inclusion
 from assay.ledger.rows import hash_cells
 from assay.ledger.snapshot import SnapshotManifest, part_hashes
-from assay.ledger.statements import Statement, verify_envelope
+from assay.ledger.statements import Statement, predicate_type, verify_envelope
 from assay.store import ObjectStore
 
 FORMAT = "https://assay.dev/proof/v1"
@@ -46,12 +48,14 @@ class Proved:
         statements: The proved statements, with their positions in the log.
         row: Column to value of the proved row, if it is one.
         snapshot: Id of the snapshot that holds the row.
+        delivery: Id of the delivery that brought the row.
     """
 
     checkpoint: Checkpoint
     statements: tuple[tuple[int, Statement], ...]
     row: Mapping[str, Any] | None = None
     snapshot: str | None = None
+    delivery: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready facts."""
@@ -64,6 +68,7 @@ class Proved:
                 for position, statement in self.statements
             ],
             "snapshot": self.snapshot,
+            "delivery": self.delivery,
             "row": self.row,
         }
 
@@ -93,13 +98,7 @@ def prove(ledger: Ledger, what: int | str, *, store: ObjectStore | None = None) 
         found = find_rows(ledger.database, store, *name)[0]
         row = _row_proof(ledger, store, found)
         with ledger.database.session() as session:
-            positions = [
-                position
-                for position in _positions(session, found.snapshot_id)
-                if _step_of(session, position) == _ADMITTED
-            ]
-        if not positions:
-            raise NotInLedger(f"no statement in the ledger admits {found.snapshot_id}, which holds the row")
+            positions = _row_positions(session, found)
     if not positions:
         raise NotInLedger(
             f"nothing in the ledger goes by {what!r}",
@@ -149,9 +148,20 @@ def _positions(session: Session, what: int | str) -> list[int]:
     return sorted(set(session.scalars(query)))
 
 
-def _step_of(session: Session, position: int) -> str:
-    entry = session.get(LedgerEntry, position)
-    return "" if entry is None else entry.predicate_type.rpartition("/v1")[0].rpartition("/")[2]
+def _row_positions(session: Session, found: FoundRow) -> list[int]:
+    """Entries that say how a row came in: the snapshot's admission, the delivery's verification, the decision."""
+    wanted = [(found.snapshot_id, _ADMITTED), (found.delivery, "delivery-verified")]
+    if found.decision:
+        wanted.append((found.decision, "case-decided"))
+    positions = []
+    for name, step in wanted:
+        for position in _positions(session, name):
+            entry = session.get(LedgerEntry, position)
+            if entry is not None and entry.predicate_type == predicate_type(step):
+                positions.append((step, position))
+    if _ADMITTED not in {step for step, _ in positions}:
+        raise NotInLedger(f"no statement in the ledger admits {found.snapshot_id}, which holds the row")
+    return sorted({position for _, position in positions})
 
 
 def _log_proof(ledger: Ledger, positions: Sequence[int]) -> dict[str, Any]:
@@ -195,9 +205,7 @@ def _log_proof(ledger: Ledger, positions: Sequence[int]) -> dict[str, Any]:
 
 def _row_proof(ledger: Ledger, store: ObjectStore, found: FoundRow) -> dict[str, Any]:
     with ledger.database.session() as session:
-        snapshot = get_snapshot(session, found.snapshot_id)
-    if snapshot is None:
-        raise NotInLedger(f"the snapshot {found.snapshot_id} is not registered")
+        snapshot = session.get_one(Snapshot, found.snapshot_id)
     manifest = read_manifest(store, snapshot)
     path = inclusion_proof(found.index, manifest.rows, _all_hashes(store, manifest))
     root = bytes.fromhex(manifest.merkle_root)
@@ -244,11 +252,13 @@ def _verify(proof: Mapping[str, Any], public_key: Ed25519PublicKey) -> Proved:
     row = proof.get("row")
     if row is None:
         return Proved(checkpoint, tuple(statements))
-    snapshot = _verify_row(row, [statement for _, statement in statements])
-    return Proved(checkpoint, tuple(statements), {name: value for name, _, value in row["cells"]}, snapshot)
+    snapshot, delivery = _verify_row(row, [statement for _, statement in statements])
+    values = {name: value for name, _, value in row["cells"]}
+    return Proved(checkpoint, tuple(statements), values, snapshot, delivery)
 
 
-def _verify_row(row: Mapping[str, Any], statements: Sequence[Statement]) -> str:
+def _verify_row(row: Mapping[str, Any], statements: Sequence[Statement]) -> tuple[str, str]:
+    """Check a row against the snapshot's manifest; returns snapshot and delivery."""
     data = row["manifest"].encode()
     manifest, digest = SnapshotManifest.from_json(data), hashlib.sha256(data).hexdigest()
     admitted = {
@@ -267,9 +277,14 @@ def _verify_row(row: Mapping[str, Any], statements: Sequence[Statement]) -> str:
     cells = [(str(name), str(kind), value) for name, kind, value in row["cells"]]
     if sorted(name for name, _, _ in cells) != sorted(manifest.columns):
         raise ProofError("the row does not have the snapshot's columns", expected=", ".join(manifest.columns))
-    root = bytes.fromhex(manifest.merkle_root)
-    verify_inclusion(hash_cells(cells), _whole(row["index"]), manifest.rows, _path(row["path"]), root)
-    return str(row["snapshot"])
+    root, index = bytes.fromhex(manifest.merkle_root), _whole(row["index"])
+    verify_inclusion(hash_cells(cells), index, manifest.rows, _path(row["path"]), root)
+    delivery = manifest.delivery_of(index)
+    if row["origin"]["delivery"] != delivery:
+        raise ProofError(
+            "the row came with another delivery", expected=delivery, found=row["origin"]["delivery"]
+        )
+    return str(row["snapshot"]), delivery
 
 
 def _whole(value: Any) -> int:

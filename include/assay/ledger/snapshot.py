@@ -162,6 +162,19 @@ class SnapshotManifest(_Strict):
         """Content id: `snapshot-` and 32 hexadecimal digits."""
         return content_id("snapshot", self.model_dump(mode="json"))
 
+    def delivery_of(self, index: int) -> str:
+        """The delivery that brought the row at `index` of the tree.
+
+        Raises:
+            IndexError: The snapshot has no such row.
+        """
+        if index >= 0:
+            for part in self.parts:
+                if index < part.kept:
+                    return part.delivery_id
+                index -= part.kept
+        raise IndexError("the snapshot has no such row")
+
     def to_json(self) -> bytes:
         """Canonical JSON; `SnapshotManifest.from_json(m.to_json()) == m`."""
         return canonical_json(self.model_dump(mode="json"))

@@ -7,7 +7,7 @@ each checkpoint is compared with that tree at its size. What is found is named b
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import func, select
@@ -400,8 +400,3 @@ def _finding(check: str, outcome: Outcome, subject: str, message: str, evidence:
         message=message,
         evidence={key: value for key, value in evidence.items() if value is not None},
     )
-
-
-def failed(findings: Iterable[Finding]) -> list[Finding]:
-    """The findings that failed."""
-    return [finding for finding in findings if finding.outcome is Outcome.FAILED]

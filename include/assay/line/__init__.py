@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         DeliveryRejected,
         NoSnapshot,
         RunInterrupted,
+        RunNotTried,
         RunStopped,
         SnapshotConflict,
         Undecided,
@@ -25,7 +26,16 @@ if TYPE_CHECKING:
     from assay.line.inspect import screen, validate
     from assay.line.intake import land, verdicts
     from assay.line.review import decide, record_decision, settle
-    from assay.line.training import judge, load_model, promote, roll_back, train, train_table
+    from assay.line.training import (
+        judge,
+        load_model,
+        promote,
+        promote_as,
+        roll_back,
+        train,
+        train_apart,
+        train_table,
+    )
 
 _HOMES = {
     "admit": ("admit",),
@@ -36,6 +46,7 @@ _HOMES = {
         "DeliveryRejected",
         "NoSnapshot",
         "RunInterrupted",
+        "RunNotTried",
         "RunStopped",
         "SnapshotConflict",
         "Undecided",
@@ -43,7 +54,16 @@ _HOMES = {
     "inspect": ("screen", "validate"),
     "intake": ("land", "verdicts"),
     "review": ("decide", "record_decision", "settle"),
-    "training": ("judge", "load_model", "promote", "roll_back", "train", "train_table"),
+    "training": (
+        "judge",
+        "load_model",
+        "promote",
+        "promote_as",
+        "roll_back",
+        "train",
+        "train_apart",
+        "train_table",
+    ),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -54,6 +74,7 @@ __all__ = [
     "Line",
     "NoSnapshot",
     "RunInterrupted",
+    "RunNotTried",
     "RunStopped",
     "SnapshotConflict",
     "Undecided",
@@ -63,11 +84,13 @@ __all__ = [
     "land",
     "load_model",
     "promote",
+    "promote_as",
     "record_decision",
     "roll_back",
     "screen",
     "settle",
     "train",
+    "train_apart",
     "train_table",
     "validate",
     "verdicts",

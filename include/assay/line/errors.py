@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from assay.errors import NotChecked, Terminal, Transient, UsageError
+
+if TYPE_CHECKING:
+    from assay.train import RunResult
 
 
 class DeliveryRejected(Terminal):
@@ -22,7 +27,15 @@ class NoSnapshot(UsageError):
 
 
 class RunStopped(Terminal):
-    """A training run was stopped, failed or could not be made."""
+    """A training run was stopped, or failed; `result` says how it went."""
+
+    result: RunResult | None = None
+
+
+class RunNotTried(NotChecked):
+    """A training run could not be tried, because a tool was missing; `result` says which."""
+
+    result: RunResult | None = None
 
 
 class ChallengerRefused(Terminal):

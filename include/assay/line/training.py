@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from assay.canonical import sha256_hex, utc_now
-from assay.db import ModelRow, Run, Snapshot, add_findings, champion, get_model, get_run, list_runs, put_model, put_run
-from assay.errors import Transient
+from assay.db import (
+    ModelRow,
+    Run,
+    Snapshot,
+    add_findings,
+    champion,
+    get_model,
+    get_run,
+    list_promotions,
+    put_model,
+    put_run,
+)
+from assay.errors import UsageError
 from assay.findings import Finding, Outcome, worst
-from assay.ledger import Statement, model_key, sign_statement, signing_key
+from assay.ledger import Statement, ledger_public_key, model_key, sign_statement, signing_key
 from assay.line.context import Line
-from assay.line.errors import ChallengerRefused, RunInterrupted, RunStopped
+from assay.line.errors import ChallengerRefused, RunInterrupted, RunNotTried, RunStopped
 from assay.line.rows import trusted_table
 from assay.line.snapshots import find_snapshot, manifest_of, snapshot_table
 from assay.model import (
+    BundleRefused,
     Change,
     LoadedModel,
     find_model,
@@ -27,15 +40,15 @@ from assay.model import (
     load_bundle,
     make_card,
     model_public_key,
+    read_spec,
     refuse,
     seal_bundle,
     set_judged,
 )
 from assay.model import promote as promote_model
 from assay.model import rollback as rollback_model
-from assay.model.structure import read_spec
 from assay.quarantine import list_cases
-from assay.train import CurvePoint, Event, RunResult, make_request, prepare, read_curve, train_run
+from assay.train import CurvePoint, Event, RunResult, make_request, prepare, train_run
 
 _CURVES_KEPT = 20
 
@@ -48,7 +61,8 @@ def train(line: Line, snapshot: str = "latest", *, on_event: Callable[[Event], N
 
     Raises:
         NoSnapshot: There is nothing to train on.
-        RunStopped: The run was stopped by a curve check, failed, or could not be tried.
+        RunStopped: The run was stopped by a curve check, or failed.
+        RunNotTried: A tool was missing.
         RunInterrupted: The run was killed from outside; run again.
     """
     taken = find_snapshot(line, snapshot)
@@ -68,15 +82,8 @@ def train(line: Line, snapshot: str = "latest", *, on_event: Callable[[Event], N
     facts = {
         "run": result.run_id,
         "snapshot": taken.id,
-        "status": result.status,
-        "reason": result.reason,
-        "backend": result.backend,
-        "backend_reason": result.backend_reason,
-        "device": result.device,
-        "versions": result.versions or {},
-        "epochs": len(result.curve),
         "seed": request.seed,
-        "curve_outcome": str(result.curve_outcome),
+        **_how(result),
     }
     run_row = Run(
         id=result.run_id,
@@ -100,11 +107,7 @@ def train(line: Line, snapshot: str = "latest", *, on_event: Callable[[Event], N
             findings=result.findings,
         )
         _register(line, run_row, result.findings, None, statement)
-        raise RunStopped(
-            f"the run {result.status.replace('_', ' ')}: {result.reason}",
-            state="no model was made; the champion is unchanged",
-            next_step="look at the curve checks of the run, and at what changed in data or contract",
-        )
+        raise _no_model(result)
     model = _seal(line, taken, result, request.data_sha256, facts, run_row)
     shutil.rmtree(work, ignore_errors=True)
     return {
@@ -117,25 +120,68 @@ def train(line: Line, snapshot: str = "latest", *, on_event: Callable[[Event], N
 
 
 def train_table(line: Line, table: pa.Table) -> LoadedModel:
-    """Train on a table outside the line, to compare with: nothing is registered, signed for use or promoted.
+    """Train on a table outside the line, to compare with: nothing is registered or promoted, and no bundle is kept.
 
     Raises:
         RunStopped: The run did not finish.
+        RunNotTried: A tool was missing.
     """
-    work = line.work_dir("unregistered")
+    work = line.work_dir(f"unregistered-{uuid.uuid4().hex[:12]}")
     try:
-        prepared = prepare(table, line.contract, work)
-        request = make_request(prepared, line.contract, snapshot_id="unregistered", out_dir=work / "bundle")
-        result = train_run(request, contract=line.contract)
-        if result.bundle_dir is None:
-            raise RunStopped(f"the run {result.status}: {result.reason}")
-        model_key(line.settings)
-        sealed, _ = seal_bundle(
-            result.bundle_dir, work / "sealed", card="", statement="{}", private_key=_private(line)
-        )
-        return load_bundle(sealed, model_public_key(line.settings))
+        _, bundle = train_apart(line, table, name="a table", sha256=None, out=work / "sealed", work=work)
+        return load_bundle(bundle, model_public_key(line.settings))
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def train_apart(
+    line: Line,
+    table: pa.Table,
+    *,
+    name: str,
+    sha256: str | None,
+    out: Path,
+    work: Path,
+    on_event: Callable[[Event], None] | None = None,
+) -> tuple[RunResult, Path]:
+    """Train on a table that no snapshot holds. Its bundle is signed, but enters neither registry nor ledger.
+
+    Args:
+        line: The open line.
+        table: Rows of the contract's types.
+        name: What the card calls the table.
+        sha256: Of the table's file; part of the run's id. None for a table that is in no file.
+        out: Folder for the sealed bundle, which is named after its model's id.
+        work: Scratch folder.
+        on_event: Called with each event of the run.
+
+    Raises:
+        RunStopped: The run did not finish.
+        RunNotTried: A tool was missing.
+    """
+    prepared = prepare(table, line.contract, work / "run")
+    origin = f"table-{sha256[:32]}" if sha256 else "table-in-memory"
+    request = make_request(prepared, line.contract, snapshot_id=origin, out_dir=work / "bundle")
+    result = train_run(request, contract=line.contract, on_event=on_event)
+    if result.bundle_dir is None:
+        raise _no_model(result)
+    spec = read_spec(result.bundle_dir / "spec.json")
+    statement = line.statement(
+        "run-finished",
+        [(result.run_id, request.data_sha256), *_file_digests(result.bundle_dir)],
+        {"run": result.run_id, "snapshot": None, "admitted": False, "seed": request.seed, **_how(result)},
+        inputs=[(origin, sha256)],
+        findings=result.findings,
+    )
+    model_key(line.settings)
+    bundle, _ = seal_bundle(
+        result.bundle_dir,
+        out,
+        card=make_card(spec, line.contract, snapshot=name, version=None, root=None, curve=result.findings),
+        statement=sign_statement(statement, signing_key(line.settings)),
+        private_key=_private(line),
+    )
+    return result, bundle
 
 
 def judge(line: Line, model_id: str) -> dict[str, Any]:
@@ -205,28 +251,49 @@ def promote(line: Line, model_id: str, answer: dict[str, Any] | None = None) -> 
         by = str(user.get("name") or user.get("id") or "timeout")
         reason = str(((answer or {}).get("params_input") or {}).get("reason") or "no answer in time")
         if (answer or {}).get("chosen_options") != ["Promote"]:
-            refuse(line.database, model_id)
+            refuse(line.database, model_id, by=by, reason=reason)
             raise ChallengerRefused(f"{by} refused the challenger {model_id}: {reason}", state="the champion is unchanged")
-    return record_change(line, promote_model(line.database, line.dataset, model_id, by=by, reason=reason), by, reason)
+    return promote_as(line, model_id, by, reason)
+
+
+def promote_as(line: Line, model_id: str, by: str, reason: str) -> dict[str, Any]:
+    """Make a challenger that passed its gates, and whose bundle still stands, the champion; `by` decided it."""
+    check = partial(load_model, line)
+    return record_change(
+        line, promote_model(line.database, line.dataset, model_id, by=by, reason=reason, check=check)
+    )
 
 
 def roll_back(line: Line, to: str | None, by: str, reason: str) -> dict[str, Any]:
     """Bring an earlier champion back, if its bundle still stands."""
-    change = rollback_model(line.database, line.dataset, to=to, by=by, reason=reason)
-    return record_change(line, change, by, reason)
+    check = partial(load_model, line)
+    return record_change(line, rollback_model(line.database, line.dataset, to=to, by=by, reason=reason, check=check))
 
 
-def record_change(line: Line, change: Change, by: str, reason: str) -> dict[str, Any]:
-    """Enter a change of champion in the ledger."""
+def record_change(line: Line, change: Change) -> dict[str, Any]:
+    """Enter a change of champion in the ledger; one that was entered before is not entered twice."""
     with line.database.session() as session:
         row = find_model(session, line.dataset, change.model_id)
     line.record(
         "model-promoted" if change.action == "promote" else "model-rolled-back",
         [(row.id, _digest_of(row))],
-        {"model": row.id, "promotion": change.promotion_id, "by": by, "reason": reason, "previous": change.previous_id},
+        {
+            "model": row.id,
+            "promotion": change.promotion_id,
+            "by": change.by,
+            "reason": change.reason,
+            "previous": change.previous_id,
+        },
         inputs=[change.previous_id] if change.previous_id else [],
     )
-    return {"model": row.id, "previous": change.previous_id, "action": change.action}
+    return {
+        "model": row.id,
+        "previous": change.previous_id,
+        "action": change.action,
+        "by": change.by,
+        "reason": change.reason,
+        "repeated": change.repeated,
+    }
 
 
 def load_model(line: Line, row: ModelRow) -> LoadedModel:
@@ -235,10 +302,10 @@ def load_model(line: Line, row: ModelRow) -> LoadedModel:
     Raises:
         BundleRefused: A check did not pass.
     """
-    model = load_bundle(Path(row.bundle_uri), model_public_key(line.settings))
+    model = load_bundle(
+        Path(row.bundle_uri), model_public_key(line.settings), ledger_key=ledger_public_key(line.settings)
+    )
     if model.id != row.id:
-        from assay.model import BundleRefused
-
         raise BundleRefused(
             f"{row.bundle_uri} holds another model than the registry says",
             expected=row.id,
@@ -249,13 +316,17 @@ def load_model(line: Line, row: ModelRow) -> LoadedModel:
 
 
 def accepted_curves(line: Line) -> list[list[CurvePoint]]:
-    """Curves of the data set's newest runs whose model was champion once."""
+    """Curves of the data set's newest runs whose model was champion once; one whose bundle fell is left out."""
     with line.database.session() as session:
-        from assay.db import list_promotions
-
         chosen = [get_model(session, p.model_id) for p in list_promotions(session, line.dataset)]
-    folders = dict.fromkeys(row.bundle_uri for row in chosen if row is not None)
-    return [read_curve(Path(folder) / "curve.parquet") for folder in list(folders)[-_CURVES_KEPT:]]
+    rows = {row.id: row for row in chosen if row is not None}
+    curves = []
+    for row in list(rows.values())[-_CURVES_KEPT:]:
+        try:
+            curves.append(list(load_model(line, row).curve))
+        except (BundleRefused, UsageError):  # changed, moved away, or signed with a key of the past
+            continue
+    return curves
 
 
 def blocking_cases(line: Line, snapshot_id: str) -> int:
@@ -272,12 +343,11 @@ def _seal(
     assert result.bundle_dir is not None  # noqa: S101 - a finished run has one
     spec = read_spec(result.bundle_dir / "spec.json")
     card = make_card(
-        spec, line.contract, snapshot=taken.id, version=taken.version, root=taken.merkle_root, curve=list(result.findings)
+        spec, line.contract, snapshot=taken.id, version=taken.version, root=taken.merkle_root, curve=result.findings
     )
-    files = {path.name: sha256_hex(path.read_bytes()) for path in sorted(result.bundle_dir.iterdir())}
     statement = line.statement(
         "run-finished",
-        [(result.run_id, data_sha256), *files.items()],
+        [(result.run_id, data_sha256), *_file_digests(result.bundle_dir)],
         facts,
         inputs=[(taken.id, taken.merkle_root)],
         findings=result.findings,
@@ -310,7 +380,10 @@ def _register(
     line: Line, run: Run, findings: tuple[Finding, ...], model: ModelRow | None, statement: Statement
 ) -> None:
     with line.database.write() as session:
-        put_run(session, run)
+        known = put_run(session, run)
+        if known is not run and known.status != "finished":  # an earlier try that made no model
+            for name in ("status", "curve_outcome", "final_validation_loss", "bundle_uri", "finished_at", "detail"):
+                setattr(known, name, getattr(run, name))
         add_findings(session, run.id, findings)
         if model is not None:
             put_model(session, model)
@@ -330,6 +403,39 @@ def _known(line: Line, run: Run) -> dict[str, Any]:
         "epochs": run.detail["epochs"],
         "validation_loss": run.final_validation_loss,
     }
+
+
+def _how(result: RunResult) -> dict[str, Any]:
+    """How a run went, as its statement and the registry say it."""
+    return {
+        "status": result.status,
+        # What a finished run says there is how long it took: a clock, which a second try would read otherwise.
+        "reason": "" if result.status == "finished" else result.reason,
+        "backend": result.backend,
+        "backend_reason": result.backend_reason,
+        "device": result.device,
+        "versions": result.versions or {},
+        "epochs": len(result.curve),
+        "curve_outcome": str(result.curve_outcome),
+    }
+
+
+def _file_digests(bundle: Path) -> list[tuple[str, str]]:
+    return [(path.name, sha256_hex(path.read_bytes())) for path in sorted(bundle.iterdir())]
+
+
+def _no_model(result: RunResult) -> RunStopped | RunNotTried:
+    """What to raise when a run made no bundle."""
+    kind = RunNotTried if result.status == "not_checked" else RunStopped
+    error = kind(
+        f"the run {result.status.replace('_', ' ')}: {result.reason}",
+        state="no model was made; the champion is unchanged",
+        next_step="`assay doctor` says what is missing"
+        if result.status == "not_checked"
+        else "look at the curve checks of the run, and at what changed in data or contract",
+    )
+    error.result = result
+    return error
 
 
 def _private(line: Line) -> Path:

@@ -21,8 +21,9 @@ from assay.findings import Finding, Outcome, Scope, Severity, worst
 from assay.ledger import EnvelopeError, verify_envelope
 from assay.model.digest import NotPlain, bundle_digest, model_id, private_copy
 from assay.model.errors import BundleRefused
-from assay.model.signing import SIGNATURE_FILE, check_signature, sign_bundle
-from assay.model.structure import CARD_FILE, STATEMENT_FILE, Weights, check_names, check_structure
+from assay.model.signing import check_signature, sign_bundle
+from assay.model.strict import Weights
+from assay.model.structure import CARD_FILE, STATEMENT_FILE, check_names, check_structure
 from assay.train import BundleSpec, CurvePoint, load_preprocessing
 from assay.train.backends.reference import predict
 
@@ -70,10 +71,12 @@ class LoadedModel:
         said = self.predict_proba(table)
         if self.spec.task == "regression":
             return said
-        return np.asarray(self.spec.classes, dtype=object)[said.argmax(axis=1)]
+        return np.asarray(np.asarray(self.spec.classes, dtype=object)[said.argmax(axis=1)])
 
 
-def seal_bundle(trained: Path, models: Path, *, card: str, statement: str, private_key: Path) -> tuple[Path, str]:
+def seal_bundle(
+    trained: Path, models: Path, *, card: str, statement: str, private_key: Path
+) -> tuple[Path, str]:
     """Add card and statement to what the trainer wrote, sign it, and move it into place under its id.
 
     Args:
@@ -136,7 +139,9 @@ def check_bundle(
         OSError: It cannot be read, or not copied.
     """
     if not bundle.is_dir():
-        raise UsageError(f"no bundle at {bundle}", expected="a directory with model.sig", next_step="check the path")
+        raise UsageError(
+            f"no bundle at {bundle}", expected="a directory with model.sig", next_step="check the path"
+        )
     findings = [check_names(bundle)]
     if findings[0].outcome is not Outcome.PASSED:
         return findings, None
@@ -185,10 +190,13 @@ def load_bundle(bundle: Path, public_key: Path, *, ledger_key: Ed25519PublicKey 
 
 @contextmanager
 def _alone(models: Path) -> Iterator[None]:
-    """One sealing at a time per folder."""
-    with (models / ".lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    """One sealing at a time per folder; the folder itself is the lock, so that no file of ours is left in it."""
+    handle = os.open(models, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(handle)
 
 
 def _same(target: Path, digest: str) -> None:
@@ -226,14 +234,3 @@ def _failed(check: str, message: str) -> Finding:
         message=message,
         technique="AML.T0018",
     )
-
-
-__all__ = [
-    "SIGNATURE_FILE",
-    "LoadedModel",
-    "bundle_digest",
-    "check_bundle",
-    "load_bundle",
-    "model_id",
-    "seal_bundle",
-]

@@ -1,28 +1,52 @@
-"""The model card: what a person wants to know first, in Markdown. Everything in it stands in the spec or the record too."""
+"""The model card: what a person wants to know first, in Markdown. The spec and the ledger say it too."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from assay.contract import Contract
 from assay.findings import Finding
 from assay.train import BundleSpec
 
 
-def make_card(spec: BundleSpec, contract: Contract, *, snapshot: str, version: int, root: str, curve: list[Finding]) -> str:
+def make_card(
+    spec: BundleSpec,
+    contract: Contract,
+    *,
+    snapshot: str,
+    version: int | None,
+    root: str | None,
+    curve: Sequence[Finding],
+) -> str:
     """Write the card of a freshly trained model; the same arguments give the same text.
 
     Args:
         spec: The bundle's spec.
         contract: The contract that it was trained under.
         snapshot: Id of the snapshot.
-        version: Version of the snapshot.
-        root: Merkle root of the snapshot's rows, hex.
+        version: Version of the snapshot; None for a table that no snapshot holds.
+        root: Merkle root of the snapshot's rows, hex; None likewise.
         curve: Findings of the curve checks.
     """
     layers = " → ".join(f"{layer.out} {layer.activation}" for layer in spec.layers)
     device = spec.device if spec.device_name is None else f"{spec.device} ({spec.device_name})"
-    figures = "\n".join(f"| {name} | {value:.4f} |" for name, value in spec.metrics.items() if value is not None)
+    figures = "\n".join(
+        f"| {name} | {value:.4f} |" for name, value in spec.metrics.items() if value is not None
+    )
     checks = "\n".join(f"| {f.check} | {f.outcome} | {_cell(f.message)} |" for f in curve)
     privacy = "none (the training is not differentially private)"
+    classes = f", classes {', '.join(_cell(str(c)) for c in spec.classes)}" if spec.classes else ""
+    if version is None:
+        origin = f"| table | {_cell(snapshot)}: none of its rows was admitted by the line |"
+        decided = "It was trained outside the line: it is in no registry and cannot become champion."
+    else:
+        origin = (
+            f"| snapshot | {_cell(snapshot)} (version {version}) |\n| Merkle root of its rows | `{root}` |"
+        )
+        decided = (
+            "The gates' findings, the promotion and who decided stand in the ledger: `assay ledger trace` with this "
+            "model's id."
+        )
     return f"""# {contract.dataset}: model of run {spec.run_id}
 
 {contract.description.strip() or "No description in the contract."}
@@ -31,11 +55,11 @@ def make_card(spec: BundleSpec, contract: Contract, *, snapshot: str, version: i
 
 | | |
 |---|---|
-| task | {spec.task} of `{spec.label}`{f", classes {', '.join(map(str, spec.classes))}" if spec.classes else ""} |
+| task | {spec.task} of `{_cell(spec.label)}`{classes} |
 | network | {len(spec.features)} features → {layers} |
 | parameters | {spec.parameter_count:,} |
 | backend | {spec.backend} ({_cell(spec.backend_reason)}) |
-| device | {device} |
+| device | {_cell(device)} |
 | versions | {", ".join(f"{name} {number}" for name, number in sorted(spec.versions.items()))} |
 | seed | {spec.seed} |
 | privacy | {privacy} |
@@ -44,8 +68,7 @@ def make_card(spec: BundleSpec, contract: Contract, *, snapshot: str, version: i
 
 | | |
 |---|---|
-| snapshot | {snapshot} (version {version}) |
-| Merkle root of its rows | `{root}` |
+{origin}
 | contract | `{spec.contract_sha256}` |
 | rows | {spec.rows.train:,} to learn from, {spec.rows.validation:,} to measure on |
 
@@ -59,7 +82,7 @@ def make_card(spec: BundleSpec, contract: Contract, *, snapshot: str, version: i
 |---|---|---|
 {checks}
 
-The gates' findings, the promotion and who decided stand in the ledger: `assay ledger trace` with this model's id.
+{decided}
 """
 
 

@@ -1,4 +1,4 @@
-"""What a challenger must show before it may become champion. An unanswered question closes a gate like a wrong answer."""
+"""What a challenger must show before it may become champion. No answer closes a gate like a wrong answer."""
 
 from __future__ import annotations
 
@@ -14,14 +14,19 @@ from assay.errors import AssayError
 from assay.findings import Finding, Outcome, Scope, Severity, worst
 from assay.model.bundle import LoadedModel
 
+Numbers = npt.NDArray[np.float64]
+
+_SLICES_LISTED = 20
+_MISSING = "(missing)"
+
 
 @dataclass(frozen=True)
 class Judgement:
     """What the gates said.
 
     Attributes:
-        findings: One per gate.
-        metrics: Figures of the challenger on the trusted set.
+        findings: One per gate, and per column of the slice gate.
+        metrics: Finite figures of the challenger on the trusted set, and `judged_against`: the champion's id, or None.
         off: Gates that the contract switches off.
     """
 
@@ -33,6 +38,33 @@ class Judgement:
     def passed(self) -> bool:
         """Whether every gate that is on has passed."""
         return worst(f.outcome for f in self.findings) is Outcome.PASSED
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """A model on the trusted rows.
+
+    Attributes:
+        scores: Per row 1 or 0 for right or wrong; of a regression the squared error in units of the label's variance
+            on these rows, so that its mean is 1 - R².
+        task: `classification` or `regression`.
+    """
+
+    scores: Numbers
+    task: str
+
+    @property
+    def mean(self) -> float:
+        """Accuracy, or 1 - R²."""
+        return float(self.scores.mean())
+
+
+@dataclass(frozen=True)
+class _Unmeasured:
+    """Why a model could not be measured: an answer that closes gates."""
+
+    outcome: Outcome
+    reason: str
 
 
 def judge_model(
@@ -66,134 +98,170 @@ def judge_model(
             f"{open_cases} undecided cases about held deliveries of the snapshot",
         ),
     ]
-    metrics: dict[str, Any] = {}
-    off = [
-        name
-        for name, limit in (
-            ("accuracy", gates.min_accuracy),
-            ("r2", gates.min_r2),
-            ("drop", gates.max_drop_vs_champion),
-            ("slice_gap", gates.max_slice_gap),
-            ("backend", gates.require_backend),
-        )
-        if limit is None
-    ]
-    scores = _scores(challenger, contract, trusted)
-    if isinstance(scores, str):
-        findings.append(_said("hold_out", Outcome.NOT_CHECKED, scores))
-    else:
-        metrics = {"trusted_rows": len(scores), **_figures(challenger, scores)}
-        findings += _level(contract, challenger, metrics)
-        if gates.max_drop_vs_champion is not None:
-            findings.append(_drop(contract, champion, trusted, metrics))
-        if gates.max_slice_gap is not None and trusted is not None:
-            findings += [_slice(contract, column, trusted, scores) for column in gates.slices]
-            if not gates.slices:
-                findings.append(_said("slice_gap", Outcome.NOT_CHECKED, "max_slice_gap is set, but no slices are named"))
+    switches = {
+        "accuracy": gates.min_accuracy is not None,
+        "r2": gates.min_r2 is not None,
+        "drop": gates.max_drop_vs_champion is not None,
+        "slice_gap": gates.max_slice_gap is not None,
+        "backend": gates.require_backend is not None,
+        "backdoor_scan": gates.backdoor_scan,
+    }
+    metrics: dict[str, Any] = {"judged_against": champion.id if champion else None}
+    if switches["accuracy"] or switches["r2"] or switches["drop"] or switches["slice_gap"]:
+        measured = _measure(challenger, contract, trusted)
+        if isinstance(measured, _Unmeasured):
+            findings.append(_said("hold_out", measured.outcome, measured.reason))
+        else:
+            assert trusted is not None
+            findings += _on_trusted(contract, measured, champion, trusted, metrics)
     if gates.require_backend is not None:
         right = challenger.spec.backend == gates.require_backend
         message = f"trained with {challenger.spec.backend}, required: {gates.require_backend}"
         findings.append(_said("backend", Outcome.PASSED if right else Outcome.FAILED, message))
     if gates.backdoor_scan:
-        findings.append(_said("backdoor_scan", Outcome.NOT_CHECKED, "this version has no backdoor scan; set it to false"))
-    else:
-        off.append("backdoor_scan")
-    return Judgement(tuple(findings), metrics, tuple(off))
+        message = (
+            "this version has no scan for backdoors in models, so this gate stays closed; set it to false"
+        )
+        findings.append(_said("backdoor_scan", Outcome.NOT_CHECKED, message))
+    return Judgement(tuple(findings), metrics, tuple(name for name, on in switches.items() if not on))
 
 
-def _scores(model: LoadedModel, contract: Contract, trusted: pa.Table | None) -> npt.NDArray[np.float64] | str:
-    """Per trusted row: 1 or 0 for right or wrong, or the squared error; or why that cannot be said."""
-    label = contract.schema_.label
-    if label is None or trusted is None or not trusted.num_rows:
-        return "there are no trusted rows to measure on; name them in the contract's `trusted`"
-    if label.column not in trusted.column_names:
-        return f"the trusted rows have no column {label.column!r}"
-    if trusted[label.column].null_count:
-        return f"{trusted[label.column].null_count} trusted rows have no label"
-    try:
-        said = model.predict(trusted)
-    except AssayError as error:
-        return f"the model cannot read the trusted rows: {error.message}"
-    truth = np.asarray(trusted[label.column].to_pylist(), dtype=object)
-    if model.spec.task == "regression":
-        return np.asarray((said.astype(float) - truth.astype(float)) ** 2)
-    return np.asarray(said == truth, dtype=np.float64)
-
-
-def _figures(model: LoadedModel, scores: npt.NDArray[np.float64]) -> dict[str, Any]:
-    if model.spec.task == "regression":
-        return {"mse": float(scores.mean())}
-    return {"accuracy": float(scores.mean())}
-
-
-def _level(contract: Contract, model: LoadedModel, metrics: dict[str, Any]) -> list[Finding]:
-    gates, findings = contract.gates, []
-    if gates.min_accuracy is not None:
-        if "accuracy" not in metrics:
-            findings.append(_said("accuracy", Outcome.NOT_CHECKED, "a regression has no accuracy; use min_r2"))
-        else:
-            good = metrics["accuracy"] >= gates.min_accuracy
-            message = f"accuracy {metrics['accuracy']:.4f} on {metrics['trusted_rows']} trusted rows, at least {gates.min_accuracy}"
-            findings.append(_said("accuracy", Outcome.PASSED if good else Outcome.FAILED, message))
-    if gates.min_r2 is not None:
-        variance = model.spec.preprocessing.get("target_scale")
-        if "mse" not in metrics or not isinstance(variance, int | float):
-            findings.append(_said("r2", Outcome.NOT_CHECKED, "a classifier has no R2; use min_accuracy"))
-        else:
-            metrics["r2"] = 1.0 - metrics["mse"] / float(variance) ** 2
-            good = metrics["r2"] >= gates.min_r2
-            message = f"R2 {metrics['r2']:.4f}, at least {gates.min_r2}"
-            findings.append(_said("r2", Outcome.PASSED if good else Outcome.FAILED, message))
+def _on_trusted(
+    contract: Contract,
+    measured: _Measured,
+    champion: LoadedModel | None,
+    trusted: pa.Table,
+    metrics: dict[str, Any],
+) -> list[Finding]:
+    """The gates that look at the trusted rows; figures go into `metrics`."""
+    gates, rows = contract.gates, len(measured.scores)
+    level, name = (
+        (measured.mean, "accuracy") if measured.task == "classification" else (1.0 - measured.mean, "r2")
+    )
+    metrics |= {"trusted_rows": rows, name: level}
+    findings = []
+    for gate, limit in (("accuracy", gates.min_accuracy), ("r2", gates.min_r2)):
+        if limit is None:
+            continue
+        if gate != name:
+            findings.append(
+                _said(gate, Outcome.NOT_CHECKED, f"a {measured.task} has no {gate}; use min_{name}")
+            )
+            continue
+        outcome = Outcome.PASSED if level >= limit else Outcome.FAILED
+        findings.append(_said(gate, outcome, f"{gate} {level:.4f} on {rows} trusted rows, at least {limit}"))
+    if gates.max_drop_vs_champion is not None:
+        findings.append(_drop(contract, measured, champion, trusted, metrics))
+    if gates.max_slice_gap is not None:
+        findings += [_slice(contract, column, trusted, measured) for column in gates.slices]
+        if not gates.slices:
+            findings.append(
+                _said("slice_gap", Outcome.NOT_CHECKED, "max_slice_gap is set, but no slices are named")
+            )
     return findings
 
 
+def _measure(model: LoadedModel, contract: Contract, trusted: pa.Table | None) -> _Measured | _Unmeasured:
+    """How well a model does on each trusted row; or why that cannot be said."""
+    label = contract.schema_.label
+    if label is None or trusted is None or not trusted.num_rows:
+        return _not_checked("there are no trusted rows to measure on; name them in the contract's `trusted`")
+    if label.column not in trusted.column_names:
+        return _not_checked(f"the trusted rows have no column {label.column!r}")
+    if trusted[label.column].null_count:
+        return _not_checked(f"{trusted[label.column].null_count} trusted rows have no label")
+    if (model.spec.task == "classification") != (label.classes is not None):
+        return _not_checked(f"the model is a {model.spec.task}, the contract's label is not")
+    try:
+        said = model.predict_proba(trusted)
+    except AssayError as error:
+        return _not_checked(f"the model cannot read the trusted rows: {error.message}")
+    if not np.isfinite(said).all():
+        return _Unmeasured(
+            Outcome.FAILED, "the model's answers on the trusted rows are not all finite numbers"
+        )
+    truth = trusted[label.column].to_pylist()
+    if model.spec.task == "classification":
+        answers = np.asarray(model.spec.classes, dtype=object)[said.argmax(axis=1)]
+        return _Measured(
+            np.asarray(answers == np.asarray(truth, dtype=object), dtype=np.float64), model.spec.task
+        )
+    numbers = np.asarray(truth, dtype=np.float64)
+    variance = float(numbers.var())
+    if not variance > 0 or not np.isfinite(variance):
+        return _not_checked("the trusted rows all have the same label, or one that is no finite number")
+    return _Measured((said - numbers) ** 2 / variance, model.spec.task)
+
+
 def _drop(
-    contract: Contract, champion: LoadedModel | None, trusted: pa.Table | None, metrics: dict[str, Any]
+    contract: Contract,
+    measured: _Measured,
+    champion: LoadedModel | None,
+    trusted: pa.Table,
+    metrics: dict[str, Any],
 ) -> Finding:
+    """Accuracy lost against the champion, or for a regression R² lost, both on the same trusted rows."""
     limit = contract.gates.max_drop_vs_champion
-    assert limit is not None  # noqa: S101 - the caller asked
+    assert limit is not None  # the caller asked
     if champion is None:
-        return _said("drop", Outcome.PASSED, "the first model of the data set: there is no champion to fall behind")
-    scores = _scores(champion, contract, trusted)
-    if isinstance(scores, str):
-        return _said("drop", Outcome.NOT_CHECKED, f"the champion could not be measured: {scores}")
-    before = _figures(champion, scores)
-    if set(before) - set(metrics):
-        return _said("drop", Outcome.NOT_CHECKED, "champion and challenger answer different questions")
-    if "accuracy" in before:
-        drop = before["accuracy"] - metrics["accuracy"]
-    else:  # relative growth of the error: the label's unit does not matter
-        drop = (metrics["mse"] - before["mse"]) / max(before["mse"], np.finfo(float).tiny)
+        return _said(
+            "drop", Outcome.PASSED, "the first model of the data set: there is no champion to fall behind"
+        )
+    before = _measure(champion, contract, trusted)
+    if isinstance(before, _Unmeasured):
+        return _said("drop", Outcome.NOT_CHECKED, f"the champion could not be measured: {before.reason}")
+    drop = before.mean - measured.mean
+    if measured.task == "regression":  # there the mean is an error
+        drop = -drop
     metrics["drop_vs_champion"] = drop
-    message = f"{drop:+.4f} worse than the champion, at most {limit}"
+    what = "accuracy" if measured.task == "classification" else "R²"
+    message = f"{what} {drop:+.4f} below the champion's, at most {limit}"
     return _said("drop", Outcome.PASSED if drop <= limit else Outcome.FAILED, message)
 
 
-def _slice(contract: Contract, column: str, trusted: pa.Table, scores: npt.NDArray[np.float64]) -> Finding:
+def _slice(contract: Contract, column: str, trusted: pa.Table, measured: _Measured) -> Finding:
     """Difference between the best and the worst slice of a column, over slices that have enough rows."""
     limit = contract.gates.max_slice_gap
+    assert limit is not None  # the caller asked
     if column not in trusted.column_names:
-        return _said("slice_gap", Outcome.NOT_CHECKED, f"the trusted rows have no column {column!r}", subject=column)
-    values = np.asarray([str(v) for v in trusted[column].to_pylist()], dtype=object)
-    means, small = {}, {}
-    for value in sorted(set(values)):
-        mine = scores[values == value]
-        (means if len(mine) >= contract.gates.min_slice_rows else small)[value] = (float(mine.mean()), len(mine))
-    if len(means) < 2:
+        return _said(
+            "slice_gap", Outcome.NOT_CHECKED, f"the trusted rows have no column {column!r}", subject=column
+        )
+    values = np.asarray(
+        [_MISSING if v is None else str(v) for v in trusted[column].to_pylist()], dtype=object
+    )
+    names, codes, counts = np.unique(values.astype(str), return_inverse=True, return_counts=True)
+    sums = np.bincount(codes, weights=measured.scores)
+    enough = counts >= contract.gates.min_slice_rows
+    level = {str(names[i]): float(sums[i] / counts[i]) for i in np.flatnonzero(enough)}
+    small = [str(names[i]) for i in np.flatnonzero(~enough)]
+    if len(level) < 2:
         message = f"{column}: fewer than two slices of {contract.gates.min_slice_rows} rows"
         return _said("slice_gap", Outcome.NOT_CHECKED, message, subject=column)
-    level = {value: mean for value, (mean, _) in means.items()}
-    gap = max(level.values()) - min(level.values())
-    message = f"{column}: {gap:.4f} between {max(level, key=level.__getitem__)} and {min(level, key=level.__getitem__)}, at most {limit}"
+    ranked = sorted(level, key=lambda name: (level[name], name))
+    low, high = ranked[0], ranked[-1]
+    gap = level[high] - level[low]
+    message = f"{column}: {gap:.4f} between {high} and {low}, at most {limit}"
     if small:
-        message += f"; too few rows to judge: {', '.join(small)}"
+        message += f"; {len(small)} slices with too few rows to judge: {', '.join(small[:5])}"
+    half = _SLICES_LISTED // 2
+    listed = ranked if len(ranked) <= _SLICES_LISTED else [*ranked[:half], *ranked[-half:]]
+    rows = dict(zip(map(str, names), map(int, counts), strict=True))
     return _said(
         "slice_gap",
-        Outcome.PASSED if limit is not None and gap <= limit else Outcome.FAILED,
+        Outcome.PASSED if gap <= limit else Outcome.FAILED,
         message,
         subject=column,
-        evidence={"slices": {v: {"score": m, "rows": n} for v, (m, n) in means.items()}, "not_checked": list(small)},
+        evidence={
+            "slices": {name: {"score": level[name], "rows": rows[name]} for name in listed},
+            "slices_in_all": len(level),
+            "not_checked": small[:_SLICES_LISTED],
+        },
     )
+
+
+def _not_checked(reason: str) -> _Unmeasured:
+    return _Unmeasured(Outcome.NOT_CHECKED, reason)
 
 
 def _said(

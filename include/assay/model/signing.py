@@ -38,7 +38,7 @@ def sign_bundle(bundle: Path, private_key: Path) -> None:
     from model_signing import signing
 
     try:
-        signer = signing.Config().use_elliptic_key_signer(private_key=private_key)
+        signer = signing.Config().use_elliptic_key_signer(private_key=private_key)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm, AttributeError) as error:
         raise ModelKeyError(
             f"the private key {private_key} cannot sign models",
@@ -79,7 +79,7 @@ def check_signature(bundle: Path, public_key: Path) -> Finding:
         return _said(Outcome.FAILED, f"{SIGNATURE_FILE} is larger than {_MAX_SIGNATURE_BYTES} bytes")
     if stray := not_plain(bundle):
         return _said(Outcome.FAILED, f"the bundle holds something else than plain files: {stray}")
-    verifier = verifying.Config().use_elliptic_key_verifier(public_key=public_key)
+    verifier = verifying.Config().use_elliptic_key_verifier(public_key=public_key)  # type: ignore[no-untyped-call]
     verifier.set_hashing_config(_hashing()).set_ignore_unsigned_files(False)
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # the library prints its remarks
@@ -88,7 +88,9 @@ def check_signature(bundle: Path, public_key: Path) -> Finding:
             return _said(Outcome.FAILED, f"the signature does not cover the bundle: {gap}")
     except Exception as error:  # noqa: BLE001 - the library raises whatever its parsers raise; all mean no
         reason = str(error).strip().splitlines()
-        return _said(Outcome.FAILED, f"the signature does not stand: {reason[0] if reason else type(error).__name__}")
+        return _said(
+            Outcome.FAILED, f"the signature does not stand: {reason[0] if reason else type(error).__name__}"
+        )
     return _said(Outcome.PASSED, "signed with the pinned key, every file is as it was signed")
 
 
@@ -124,7 +126,8 @@ def _hashing() -> Any:
     """How bundles are hashed: SHA-256 over each file, nothing left out but the signature, Git's files included."""
     from model_signing import hashing
 
-    return hashing.Config().set_ignored_paths(paths=[SIGNATURE_FILE], ignore_git_paths=False)
+    config = hashing.Config()  # type: ignore[no-untyped-call]
+    return config.set_ignored_paths(paths=[SIGNATURE_FILE], ignore_git_paths=False)
 
 
 def _left_out(bundle: Path, signature: Path) -> str:
@@ -138,7 +141,9 @@ def _left_out(bundle: Path, signature: Path) -> str:
     if ignored:
         return f"it was told to ignore {', '.join(ignored)}"
     if (how["method"], how["hash_type"], how["allow_symlinks"]) != ("files", "sha256", False):
-        return f"it is over {how['method']} with {how['hash_type']}, expected files with sha256 and no symlinks"
+        return (
+            f"it is over {how['method']} with {how['hash_type']}, expected files with sha256 and no symlinks"
+        )
     names = sorted(str(item["name"]) for item in signed)
     present = sorted(entry.name for entry in bundle.iterdir() if entry.name != SIGNATURE_FILE)
     return "" if names == present else f"it names {', '.join(names)}"

@@ -6,17 +6,13 @@ what they read; Flux's own file is looked at by its first bytes and never deseri
 
 from __future__ import annotations
 
-import json
 import math
-import struct
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from assay.canonical import sha256_hex
 from assay.errors import AssayError
@@ -24,9 +20,8 @@ from assay.findings import Finding, Outcome, Scope, Severity
 from assay.ledger import EnvelopeError
 from assay.ledger.statements import read_unverified
 from assay.model.digest import file_sha256
+from assay.model.strict import Weights, bounded, first_line, read_weights, strict_json
 from assay.train import BundleSpec, CurvePoint, load_preprocessing, read_curve, weight_name
-
-Weights = dict[str, npt.NDArray[Any]]
 
 WEIGHTS_FILE, SPEC_FILE, NATIVE_FILE = "weights.safetensors", "spec.json", "model.jls"
 CURVE_FILE, CARD_FILE, STATEMENT_FILE = "curve.parquet", "card.md", "statement.dsse.json"
@@ -34,7 +29,6 @@ _REQUIRED = {WEIGHTS_FILE, SPEC_FILE, CURVE_FILE, CARD_FILE, STATEMENT_FILE, "mo
 _ALLOWED = _REQUIRED | {NATIVE_FILE}
 _MAX_SPEC_BYTES = 64 * 2**20
 _MAX_STATEMENT_BYTES = 8 * 2**20
-_MAX_HEADER_BYTES = 1 << 20  # some ten thousand arrays
 _JLS_BYTES = 8
 _ITEM_BYTES = {"float32": 4, "float64": 8}
 
@@ -45,8 +39,10 @@ def check_names(bundle: Path) -> Finding:
     missing, extra = sorted(_REQUIRED - present), sorted(present - _ALLOWED)
     if missing or extra:
         more = f" and {len(extra) - 8} more" if len(extra) > 8 else ""
-        found = f"missing: {', '.join(missing) or 'none'}; not allowed: {', '.join(map(repr, extra[:8])) or 'none'}{more}"
-        return _said("files", Outcome.FAILED, found)
+        odd = ", ".join(map(repr, extra[:8])) or "none"
+        return _said(
+            "files", Outcome.FAILED, f"missing: {', '.join(missing) or 'none'}; not allowed: {odd}{more}"
+        )
     return _said("files", Outcome.PASSED, f"{len(present)} files, all known")
 
 
@@ -61,12 +57,12 @@ def check_structure(bundle: Path) -> tuple[list[Finding], BundleSpec | None, Wei
     try:
         spec = read_spec(bundle / SPEC_FILE)
         findings.append(_said("spec", Outcome.PASSED, "reads as a bundle's spec"))
-    except (AssayError, OSError, ValueError, RecursionError) as error:
-        return [_said("spec", Outcome.FAILED, _first_line(error))], None, {}, curve
+    except (OSError, ValueError) as error:
+        return [_said("spec", Outcome.FAILED, first_line(error))], None, {}, curve
     try:
         weights = read_weights(bundle / WEIGHTS_FILE, at_most=_weight_bytes(spec))
     except (OSError, ValueError) as error:
-        message = f"{WEIGHTS_FILE} cannot be read: {_first_line(error)}"
+        message = f"{WEIGHTS_FILE} cannot be read: {first_line(error)}"
         return [*findings, _said("weights", Outcome.FAILED, message)], spec, {}, curve
     findings += [_names(spec, weights), _network(spec, weights), _numbers(weights), _preprocessing(spec)]
     said, curve = _curve(bundle, spec)
@@ -80,75 +76,16 @@ def read_spec(path: Path) -> BundleSpec:
         ValueError: It is too large, repeats a key, holds NaN, or is not a spec.
         OSError: It cannot be read.
     """
-    data = _bounded(path, _MAX_SPEC_BYTES)
+    data = bounded(path, _MAX_SPEC_BYTES)
     try:
-        json.loads(data, object_pairs_hook=_no_twice, parse_constant=_no_constant)
+        strict_json(data)
         return BundleSpec.model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise ValueError(f"{SPEC_FILE}: {where}: {first['msg']}") from error
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{SPEC_FILE} is not JSON as it should be: {_first_line(error)}") from error
-
-
-class _Entry(BaseModel):
-    """One array in the header of a safetensors file."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    dtype: Literal["F32", "F64"]
-    shape: list[NonNegativeInt]
-    data_offsets: list[NonNegativeInt]
-
-
-_HEADER = TypeAdapter(dict[str, _Entry])
-
-
-def read_weights(path: Path, *, at_most: int | None = None) -> Weights:
-    """Read a safetensors file after its header was checked: no repeated name, no gap, no overlap, no byte too many.
-
-    Args:
-        path: The file.
-        at_most: Bytes that the arrays may take.
-
-    Raises:
-        ValueError: The file is not a plain safetensors file of floats.
-        OSError: It cannot be read.
-    """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    data = _bounded(path, None if at_most is None else at_most + _MAX_HEADER_BYTES + 8)
-    if len(data) < 8:
-        raise ValueError("it ends within its header")
-    (length,) = struct.unpack_from("<Q", data)
-    if length > min(_MAX_HEADER_BYTES, len(data) - 8):
-        raise ValueError(f"its header should have {length} bytes, which is more than there are or may be")
-    try:
-        header = _HEADER.validate_python(
-            json.loads(data[8 : 8 + length], object_pairs_hook=_no_twice, parse_constant=_no_constant)
-        )
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise ValueError(f"its header: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    except RecursionError as error:
-        raise ValueError("its header is nested too deeply") from error
-    end = 0
-    for name, entry in sorted(header.items(), key=lambda item: item[1].data_offsets):
-        if len(entry.data_offsets) != 2 or entry.data_offsets[0] != end or entry.data_offsets[1] < end:
-            raise ValueError(f"its arrays overlap or leave a gap at {name!r}")
-        end = entry.data_offsets[1]
-    if 8 + length + end != len(data):
-        short = 8 + length + end > len(data)
-        raise ValueError("it is cut short" if short else "it holds bytes that belong to no array")
-    try:
-        arrays: Weights = dict(load(data))
-    except (SafetensorError, KeyError, TypeError) as error:
-        raise ValueError(_first_line(error)) from error
-    for array in arrays.values():
-        array.flags.writeable = False
-    return arrays
+    except ValueError as error:
+        raise ValueError(f"{SPEC_FILE}: {first_line(error)}") from error
 
 
 def _weight_bytes(spec: BundleSpec) -> int:
@@ -164,50 +101,68 @@ def _names(spec: BundleSpec, weights: Weights) -> Finding:
         array = weights[name]
         if tuple(array.shape) != said.shape or str(array.dtype) != said.dtype:
             found = f"{array.dtype}{list(array.shape)}"
-            return _said("weights", Outcome.FAILED, f"{name}: expected {said.dtype}{list(said.shape)}, found {found}")
+            return _said(
+                "weights", Outcome.FAILED, f"{name}: expected {said.dtype}{list(said.shape)}, found {found}"
+            )
         if sha256_hex(np.ascontiguousarray(array).tobytes()) != said.sha256:
             return _said("weights", Outcome.FAILED, f"{name}: its numbers are not those of the spec's digest")
-    return _said("weights", Outcome.PASSED, f"{len(weights)} arrays with the spec's names, shapes, types and digests")
+    return _said(
+        "weights", Outcome.PASSED, f"{len(weights)} arrays with the spec's names, shapes, types and digests"
+    )
 
 
 def _network(spec: BundleSpec, weights: Weights) -> Finding:
     """The layers must fit each other, the features, the classes, the loss, and the arrays."""
     if wrong := _task(spec):
         return _said("network", Outcome.FAILED, wrong)
-    width, wanted = len(spec.features), {}
+    width = len(spec.features)
+    wanted: dict[str, tuple[str, tuple[int, ...]]] = {}
     for position, layer in enumerate(spec.layers):
         if layer.in_ != width:
-            return _said("network", Outcome.FAILED, f"layer {position} takes {layer.in_} inputs but gets {width}")
-        if layer.dtype != spec.layers[0].dtype:
-            return _said("network", Outcome.FAILED, f"layer {position} is {layer.dtype}, the first {spec.layers[0].dtype}")
+            return _said(
+                "network", Outcome.FAILED, f"layer {position} takes {layer.in_} inputs but gets {width}"
+            )
+        if layer.dtype != (first := spec.layers[0].dtype):
+            return _said(
+                "network", Outcome.FAILED, f"layer {position} is {layer.dtype}, the first is {first}"
+            )
         width = layer.out
         wanted[weight_name(position, "weight")] = (layer.dtype, (layer.out, layer.in_))
         if layer.bias:
             wanted[weight_name(position, "bias")] = (layer.dtype, (layer.out,))
     outputs = len(spec.classes or ()) if spec.task == "classification" else 1
     if width != outputs:
-        return _said("network", Outcome.FAILED, f"the last layer has {width} outputs, the task needs {outputs}")
+        return _said(
+            "network", Outcome.FAILED, f"the last layer has {width} outputs, the task needs {outputs}"
+        )
     for name in sorted({*wanted, *weights}):
         array = weights.get(name)
         found = None if array is None else (str(array.dtype), tuple(array.shape))
         if found != wanted.get(name):
-            return _said("network", Outcome.FAILED, f"{name}: the layers need {wanted.get(name)}, the file has {found}")
+            return _said(
+                "network", Outcome.FAILED, f"{name}: the layers need {wanted.get(name)}, the file has {found}"
+            )
     count = sum(layer.parameter_count for layer in spec.layers)
     if count != spec.parameter_count:
         return _said("network", Outcome.FAILED, f"{spec.parameter_count} parameters declared, {count} there")
-    return _said("network", Outcome.PASSED, f"{len(spec.layers)} layers, {count:,} parameters, all fit each other")
+    return _said(
+        "network", Outcome.PASSED, f"{len(spec.layers)} layers, {count:,} parameters, all fit each other"
+    )
 
 
 def _task(spec: BundleSpec) -> str:
     """What of task, loss, classes and features contradicts the rest; empty when nothing does."""
     if spec.loss != ("logit_cross_entropy" if spec.task == "classification" else "mse"):
         return f"the loss {spec.loss} does not belong to {spec.task}"
-    if spec.task == "classification" and (len(spec.classes or ()) < 2 or len(set(spec.classes or ())) != len(spec.classes or ())):
+    classes = spec.classes or ()
+    if spec.task == "classification" and (len(classes) < 2 or len(set(classes)) != len(classes)):
         return f"a classification needs two or more different classes, found {spec.classes}"
     if spec.task == "regression" and spec.classes is not None:
         return "a regression has no classes"
     if spec.layers[-1].activation != "identity":
-        return f"the last layer has the activation {spec.layers[-1].activation}, but {spec.loss} needs identity"
+        return (
+            f"the last layer has the activation {spec.layers[-1].activation}, but {spec.loss} needs identity"
+        )
     if len(set(spec.features)) != len(spec.features):
         return "a feature stands twice"
     return ""
@@ -224,10 +179,14 @@ def _preprocessing(spec: BundleSpec) -> Finding:
     try:
         state = load_preprocessing(spec.preprocessing)
     except AssayError as error:
-        return _said("preprocessing", Outcome.FAILED, _first_line(error))
+        return _said("preprocessing", Outcome.FAILED, first_line(error))
     if state.features != spec.features:
-        return _said("preprocessing", Outcome.FAILED, "it makes other features than the network was trained on")
-    return _said("preprocessing", Outcome.PASSED, f"{len(state.columns)} columns to {len(state.features)} features")
+        return _said(
+            "preprocessing", Outcome.FAILED, "it makes other features than the network was trained on"
+        )
+    return _said(
+        "preprocessing", Outcome.PASSED, f"{len(state.columns)} columns to {len(state.features)} features"
+    )
 
 
 def _curve(bundle: Path, spec: BundleSpec) -> tuple[Finding, tuple[CurvePoint, ...]]:
@@ -236,16 +195,20 @@ def _curve(bundle: Path, spec: BundleSpec) -> tuple[Finding, tuple[CurvePoint, .
     try:
         rows = pq.read_metadata(path).num_rows
         if rows != spec.epochs:
-            return _said("curve", Outcome.FAILED, f"{CURVE_FILE} has {rows} epochs, the run had {spec.epochs}"), ()
+            return _said(
+                "curve", Outcome.FAILED, f"{CURVE_FILE} has {rows} epochs, the run had {spec.epochs}"
+            ), ()
         curve = tuple(read_curve(path))
     except (AssayError, OSError, ValueError, pa.ArrowException) as error:
-        return _said("curve", Outcome.FAILED, f"{CURVE_FILE} cannot be read: {_first_line(error)}"), ()
+        return _said("curve", Outcome.FAILED, f"{CURVE_FILE} cannot be read: {first_line(error)}"), ()
     if [point.epoch for point in curve] != list(range(1, spec.epochs + 1)):
         return _said("curve", Outcome.FAILED, f"the epochs of {CURVE_FILE} do not follow each other"), ()
     for name, said in spec.metrics.items():
         found = getattr(curve[-1], name, None)
         if found != said:
-            return _said("curve", Outcome.FAILED, f"{name}: the spec says {said}, the curve ends with {found}"), ()
+            return _said(
+                "curve", Outcome.FAILED, f"{name}: the spec says {said}, the curve ends with {found}"
+            ), ()
     return _said("curve", Outcome.PASSED, f"{spec.epochs} epochs, ending where the spec says"), curve
 
 
@@ -261,53 +224,37 @@ def _native(bundle: Path, spec: BundleSpec) -> Finding:
     with path.open("rb") as file:
         head = file.read(_JLS_BYTES)
     # What Julia's Serialization writes first: "7JL", its version, a byte for endianness and word size, three zeros.
-    if not (len(head) == _JLS_BYTES and head[:3] == b"7JL" and 0 < head[3] < 64 and head[4] < 16 and not any(head[5:])):
-        return _said("native", Outcome.FAILED, f"{NATIVE_FILE} is not Julia Serialization: it starts with {head!r}")
+    if not (
+        len(head) == _JLS_BYTES
+        and head[:3] == b"7JL"
+        and 0 < head[3] < 64
+        and head[4] < 16
+        and not any(head[5:])
+    ):
+        return _said(
+            "native", Outcome.FAILED, f"{NATIVE_FILE} is not Julia Serialization: it starts with {head!r}"
+        )
     return _said("native", Outcome.PASSED, f"{NATIVE_FILE} is Julia Serialization; it was not deserialized")
 
 
 def _statement(bundle: Path, spec: BundleSpec) -> Finding:
-    """The run's statement must name the very files that the trainer wrote, so that none was changed and signed again."""
+    """The run's statement must name the very files that the trainer wrote: none was changed and signed again."""
     try:
-        text = _bounded(bundle / STATEMENT_FILE, _MAX_STATEMENT_BYTES).decode()
+        text = bounded(bundle / STATEMENT_FILE, _MAX_STATEMENT_BYTES).decode()
         statement = read_unverified(text)
     except (EnvelopeError, OSError, ValueError) as error:
-        return _said("statement", Outcome.FAILED, f"{STATEMENT_FILE} cannot be read: {_first_line(error)}")
-    if statement.step != "run-finished" or spec.run_id not in {subject.name for subject in statement.subjects}:
-        return _said("statement", Outcome.FAILED, f"{STATEMENT_FILE} is a {statement.step} of something else than {spec.run_id}")
+        return _said("statement", Outcome.FAILED, f"{STATEMENT_FILE} cannot be read: {first_line(error)}")
     named = {subject.name: subject.sha256 for subject in statement.subjects}
+    if statement.step != "run-finished" or spec.run_id not in named:
+        other = f"{STATEMENT_FILE} is a {statement.step} about something else than {spec.run_id}"
+        return _said("statement", Outcome.FAILED, other)
     for name in (WEIGHTS_FILE, SPEC_FILE, CURVE_FILE, NATIVE_FILE):
         found = file_sha256(bundle / name) if (bundle / name).exists() else None
         if found != named.get(name):
-            return _said("statement", Outcome.FAILED, f"{name} is not the file that the run's statement names")
+            return _said(
+                "statement", Outcome.FAILED, f"{name} is not the file that the run's statement names"
+            )
     return _said("statement", Outcome.PASSED, f"the statement of {spec.run_id} names these files")
-
-
-def _bounded(path: Path, at_most: int | None) -> bytes:
-    """All bytes of a file, unless there are too many.
-
-    Raises:
-        ValueError: There are more than `at_most`.
-    """
-    size = path.stat().st_size
-    if at_most is not None and size > at_most:
-        raise ValueError(f"{path.name} has {size} bytes, at most {at_most} are expected")
-    return path.read_bytes()
-
-
-def _no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    if len(names) != len(set(names)):
-        raise ValueError(f"the key {max(names, key=names.count)!r} stands twice")
-    return dict(pairs)
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number in JSON")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _said(check: str, outcome: Outcome, message: str) -> Finding:

@@ -23,7 +23,6 @@ from assay.quarantine.rows import ADDED, keep_rows, numbers_digest
 from assay.store import ObjectStore, read_table
 
 Kind = Literal["validation", "screening", "delivery"]
-Status = Literal["open", "released", "rejected"]
 
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 """As `canonical.utc_now`: times are compared as text and must be of one form."""
@@ -181,8 +180,8 @@ def list_cases(
     *,
     dataset: str | None = None,
     delivery_id: str | None = None,
-    status: Status | None = None,
-    kind: Kind | None = None,
+    status: str | None = None,
+    kind: str | None = None,
 ) -> list[CaseView]:
     """Cases with their decisions, oldest first."""
     query = select(Case).order_by(Case.opened_at, Case.id)

@@ -112,7 +112,8 @@ class Encoder:
         twice = sorted({column for column in there if there.count(column) > 1})
         if missing or twice:
             raise ScreenError(
-                f"{name}: " + (f"column {missing[0]!r} is missing" if missing else f"column {twice[0]!r} stands twice"),
+                f"{name}: "
+                + (f"column {missing[0]!r} is missing" if missing else f"column {twice[0]!r} stands twice"),
                 expected=f"the contract's columns: {', '.join(list(self.schema.columns)[:20])}",
                 found=", ".join(there[:20]) or "no columns",
                 next_step="send the columns of schema.columns, or change the contract",
@@ -176,7 +177,9 @@ class Encoder:
             values = values[np.isfinite(values)]
             quantiles = np.linspace(0, 1, _TARGET_BINS + 1)[1:-1]
             self.edges = np.unique(np.quantile(values, quantiles)) if len(values) else np.zeros(0)
-            self.classes = [f"target bin {i + 1} of {len(self.edges) + 1}" for i in range(len(self.edges) + 1)]
+            self.classes = [
+                f"target bin {i + 1} of {len(self.edges) + 1}" for i in range(len(self.edges) + 1)
+            ]
         if self.schema.source:
             self.sources = sorted(_counts(tables, self.schema.source))
         return self
@@ -209,7 +212,10 @@ class Encoder:
             source=source.astype(np.int64),
             odd=odd,
             row=np.arange(start, start + n, dtype=np.int64),
-            **hashes,
+            key=hashes["key"],
+            content=hashes["content"],
+            features=hashes["features"],
+            admitted=hashes["admitted"],
         )
 
     def _labels(self, batch: pa.RecordBatch, n: int) -> tuple[I64, F64]:
@@ -230,7 +236,9 @@ class Encoder:
         name = self.columns[column]
         if self.categorical[column]:
             code = int(value)
-            return repr(self.levels[name][code]) if code >= 0 else ("missing" if code == MISSING else "unseen")
+            return (
+                repr(self.levels[name][code]) if code >= 0 else ("missing" if code == MISSING else "unseen")
+            )
         if np.isnan(value):
             return "missing"
         kind = self.schema.columns[name].type
@@ -244,7 +252,13 @@ class Encoder:
 
     def class_name(self, code: int) -> str:
         """A class code as a person would write it."""
-        return self.classes[code] if 0 <= code < len(self.classes) else "missing" if code == MISSING else "unknown"
+        return (
+            self.classes[code]
+            if 0 <= code < len(self.classes)
+            else "missing"
+            if code == MISSING
+            else "unknown"
+        )
 
 
 def _plain(value: object) -> str:
@@ -291,7 +305,9 @@ def _numbers(column: pa.Array | pa.ChunkedArray) -> tuple[F64, NDArray[np.bool_]
     if pa.types.is_date(kind):
         column = pc.cast(pc.cast(column, pa.date32()), pa.int32())
     elif pa.types.is_timestamp(kind):
-        column = pc.divide(pc.cast(pc.cast(column, pa.timestamp("us", kind.tz), safe=False), pa.int64()), 1_000_000)
+        column = pc.divide(
+            pc.cast(pc.cast(column, pa.timestamp("us", kind.tz), safe=False), pa.int64()), 1_000_000
+        )
     elif pa.types.is_boolean(kind):
         column = pc.cast(column, pa.uint8())
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
@@ -299,7 +315,9 @@ def _numbers(column: pa.Array | pa.ChunkedArray) -> tuple[F64, NDArray[np.bool_]
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         empty = np.asarray(pc.is_null(column).to_numpy(zero_copy_only=False), dtype=bool)
         return np.full(len(column), np.nan), ~empty
-    numbers = pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64, copy=True)
+    numbers = (
+        pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64, copy=True)
+    )
     odd = np.isinf(numbers)
     numbers[odd] = np.nan
     return numbers, odd

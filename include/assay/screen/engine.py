@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from assay.screen.rows import Tabular
 
 _PARALLEL = 30_000
+_LOOK = 0.02
 # How much of the false-alarm budget each soft signal may use.
 _WEIGHTS = {"labels": 0.70, "ranges": 0.20, "outliers": 0.10}
 
@@ -78,6 +79,7 @@ class _Screening:
         self.groups: list[Any] = []
         self.sources: Sources | None = None
         self.history: History | None = None
+        self._signal_weights: F64 | None = None
 
     def run(self, batch: Tabular, trusted: Tabular | None, previous: Tabular | None) -> ScreenReport:
         rows = as_rows(batch, self.contract, "batch")
@@ -94,7 +96,9 @@ class _Screening:
         with _threads(sample.rows):
             return self._judged(rows, sample, sound, accepted)
 
-    def _judged(self, rows: Rows, sample: Sample, sound: Sample | None, accepted: Sample | None) -> ScreenReport:
+    def _judged(
+        self, rows: Rows, sample: Sample, sound: Sample | None, accepted: Sample | None
+    ) -> ScreenReport:
         self.encoder.fit([t.table for t in (sample, sound, accepted) if t is not None])
         context = self._context(sample, sound, accepted)
         self._fit(context)
@@ -133,7 +137,9 @@ class _Screening:
             self._not_checked("history", "the contract names no key to compare rows by")
             return self._draw(past, self.contract.screen.fit_rows)
         batch_rows = self.contract.screen.batch_rows
-        self.history = History(self.encoder, past, sample.hashes["key"], sample.hashes["admitted"], batch_rows)
+        self.history = History(
+            self.encoder, past, sample.hashes["key"], sample.hashes["admitted"], batch_rows
+        )
         self.history.compare(rows, sample.hashes["key"])
         self.groups.append(self.history)
         return self._draw(past, self.contract.screen.fit_rows)
@@ -234,17 +240,34 @@ class _Screening:
 
     def soft_scores(self, block: Block, context: Context) -> tuple[F64, F64]:
         """(n, signals) soft p-values, and their combination before its own calibration."""
-        columns, weights = [], []
+        columns = []
         for signal in self.soft:
             p = signal.score(block)
             if signal.name == "labels" and self.sources is not None:
                 p = np.clip(p / self.sources.weights(block), 0, 1)
             columns.append(p)
-            weights.append(_WEIGHTS[signal.name])
         if not columns:
             return np.ones((len(block), 0)), np.ones(len(block))
         every = np.column_stack(columns)
-        return every, combine(every, np.array(weights))
+        return every, combine(every, self.weights(context))
+
+    def weights(self, context: Context) -> F64:
+        """How much each soft signal counts: its share of the alarm budget, times how much more it sees here than in
+        clean rows. In a clean batch nothing stands out and the shares alone decide.
+        """
+        if self._signal_weights is None:
+            fresh, null = context.pool.take(context.fresh), context.pool.take(context.null)
+            found = []
+            for signal in self.soft:
+                share = [
+                    float((signal.score(rows) <= _LOOK).mean()) if len(rows) else 0.0
+                    for rows in (fresh, null)
+                ]
+                noise = 2 * np.sqrt(_LOOK / max(len(null), 1) + _LOOK / max(len(fresh), 1))
+                gain = max(share[0] - max(share[1], _LOOK) - noise, 0.0) if context.referenced else 0.0
+                found.append(_WEIGHTS[signal.name] * (_LOOK + gain))
+            self._signal_weights = np.array(found)
+        return self._signal_weights
 
     def fusion(self, context: Context) -> Calibrator:
         """The calibration of the combined p-value, on the cross-fitted scores of the null rows."""

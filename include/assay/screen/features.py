@@ -80,7 +80,10 @@ class Distances:
             if len(finite) and not encoder.categorical[j]:
                 low, high = np.quantile(finite, [0.002, 0.998])
                 self._centre[j] = np.median(finite)
-                self._spread[j] = max(float(np.std(np.clip(finite, low, high))), 1e-9)
+                # A column that is nearly always one value has no clipped spread, yet its exceptions have a size.
+                self._spread[j] = max(
+                    float(np.std(np.clip(finite, low, high))), 0.3 * float(np.std(finite)), 1e-9
+                )
 
     def transform(self, block: Block) -> NDArray[np.float32]:
         """(n, d) float32; a missing number stands 5 spreads off, a category at a place that its code alone decides."""

@@ -41,7 +41,7 @@ class ScreenReport:
     @property
     def fraction(self) -> float:
         """Quarantined share of the rows."""
-        return self.quarantined / max(self.rows.num_rows, 1)
+        return float(self.quarantined / max(self.rows.num_rows, 1))
 
     @property
     def verdict(self) -> Verdict:

@@ -128,7 +128,9 @@ def _spooled(reader: pa.RecordBatchReader, name: str) -> Rows:
 
 def _file(path: Path, contract: Contract, name: str) -> Rows:
     if not path.is_file():
-        raise ScreenError(f"no {name} at {path}", expected="a Parquet or CSV file", next_step="check the path")
+        raise ScreenError(
+            f"no {name} at {path}", expected="a Parquet or CSV file", next_step="check the path"
+        )
     with path.open("rb") as file:
         magic = file.read(4)
     wanted = list(contract.schema_.columns)

@@ -65,7 +65,9 @@ def draw(rows: Rows, encoder: Encoder, size: int, seed: int, batch_rows: int) ->
             limit = ranks[0].max()
     if start == 0:
         schema = pa.schema([(name, pa.null()) for name in columns])
-        return Sample(schema.empty_table(), 0, np.zeros(0, np.uint64), {n: np.zeros(0, np.uint64) for n in names})
+        return Sample(
+            schema.empty_table(), 0, np.zeros(0, np.uint64), {n: np.zeros(0, np.uint64) for n in names}
+        )
     kept, _, positions = _shrink(kept, ranks, positions, size)
     return Sample(
         table=pa.Table.from_batches(kept),

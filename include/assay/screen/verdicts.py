@@ -92,8 +92,9 @@ def judge(screening: _Screening, context: Context, blocks: Iterator[Block]) -> S
     in_source = np.zeros(len(soft), dtype=bool)
     if named_parts:
         named, own = np.concatenate(named_parts) & fresh, np.concatenate(label_parts)
-        within = false_discovery_cut(own[named], rate)
-        in_source = named & (own <= within)
+        # Only the clean share of a source's rows can be false discoveries (Storey, 2002).
+        clean = 1 - min(screening.sources.excess.values(), default=0.0) if screening.sources else 1.0
+        in_source = named & (own <= false_discovery_cut(own[named], rate / clean))
     return Scored(
         p_value=np.concatenate(p_parts),
         soft=soft,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from assay.train.julia import JuliaStatus, julia_status
     from assay.train.preprocess import Preprocessing, load_preprocessing
     from assay.train.request import TrainRequest, choose_backend, make_request, read_request, run_id_for
-    from assay.train.spec import BUNDLE_FORMAT, BundleSpec, DenseSpec, WeightSpec, weight_name
+    from assay.train.spec import BUNDLE_FORMAT, BundleSpec, DenseSpec, WeightSpec, Yardsticks, weight_name
     from assay.train.supervisor import RunResult, train_run
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "TrainRequest",
     "Warned",
     "WeightSpec",
+    "Yardsticks",
     "choose_backend",
     "curve_outcome",
     "julia_status",
@@ -80,7 +81,7 @@ _HOMES = {
     "julia": ("JuliaStatus", "julia_status"),
     "preprocess": ("Preprocessing", "load_preprocessing"),
     "request": ("TrainRequest", "choose_backend", "make_request", "read_request", "run_id_for"),
-    "spec": ("BUNDLE_FORMAT", "BundleSpec", "DenseSpec", "WeightSpec", "weight_name"),
+    "spec": ("BUNDLE_FORMAT", "BundleSpec", "DenseSpec", "WeightSpec", "Yardsticks", "weight_name"),
     "supervisor": ("RunResult", "train_run"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -1,8 +1,8 @@
 """Is this run learning as it should? Checks on the curve, made as epochs arrive and again at the end.
 
-All limits are relative to two yardsticks that need no experience with the data set: the loss of the trivial predictor,
-which answers the training split's mean whatever it is asked, and the run's own best loss so far. Once enough accepted
-runs of the data set exist, the run is also held against those.
+All limits are relative to yardsticks that need no experience with the data set: the loss of the trivial predictor,
+which answers the training split's mean whatever it is asked, that of the untrained network, and the run's own best loss
+so far. Once enough accepted runs of the data set exist, the run is also held against those.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict
 from assay.contract.training import CurveLimits
 from assay.findings import Finding, Outcome, Scope, Severity, worst
 from assay.train.errors import RequestError
-from assay.train.events import Epoch, Number
+from assay.train.events import Epoch
+from assay.train.spec import Number, Yardsticks
 
 NOISE_FLOOR = 0.05
 """Losses below this share of the trivial loss count as this much: twice nearly nothing is still nearly nothing."""
@@ -28,7 +29,9 @@ MIN_LEARNING = 0.01
 """By how much the trivial loss must be beaten, as a share of it."""
 PATIENCE_EPOCHS = 5
 PATIENCE_UPDATES = 200
-"""How long a run may take to beat the trivial loss before it is stopped; at its end every run must have."""
+"""How long a run that does not beat the trivial loss may stand still before it is stopped."""
+START_CEILING = 3.0
+"""An untrained network on standardised inputs starts within this many times the loss of guessing blindly."""
 MIN_VALIDATION_ROWS = 30
 """On fewer rows the validation loss is too much chance to fail a run by."""
 GAP_EPOCHS = 3
@@ -98,10 +101,7 @@ class CurveWatch:
 
     Args:
         limits: The contract's limits.
-        trivial_train: Loss of the trivial predictor on the training split, `None` if unknown.
-        trivial_validation: Its loss on the validation split.
-        validation_rows: Rows in the validation split.
-        updates_per_epoch: Batches per epoch.
+        yardsticks: What the run's losses are held against.
         accepted: Curves of earlier runs of this data set that were accepted.
         subject: The run's id, for the findings.
     """
@@ -109,19 +109,16 @@ class CurveWatch:
     def __init__(
         self,
         limits: CurveLimits,
+        yardsticks: Yardsticks,
         *,
-        trivial_train: float | None,
-        trivial_validation: float | None,
-        validation_rows: int,
-        updates_per_epoch: int,
         accepted: Sequence[Curve] = (),
         subject: str = "",
     ) -> None:
         self._limits = limits
-        self._trivial_train = trivial_train
-        self._trivial_validation = trivial_validation
-        self._validation_rows = validation_rows
-        self._updates = updates_per_epoch
+        self._yardsticks = yardsticks
+        self._trivial_train = yardsticks.trivial_train_loss
+        self._trivial_validation = yardsticks.trivial_validation_loss
+        self._validation_rows = yardsticks.validation_rows
         self._accepted = [curve for curve in accepted if curve]
         self._subject = subject
         self._points: list[CurvePoint] = []
@@ -216,10 +213,10 @@ class CurveWatch:
         )
 
     def _spike(self) -> Finding:
-        """Training loss against the best so far; before the first epoch the best is the trivial loss."""
+        """Training loss against the best so far; before the first epoch that is where an untrained network stands."""
         losses = self._losses()
         trivial = self._trivial_train
-        best = losses[0] if trivial is None else max(trivial, 1e-12)
+        best = losses[0] if trivial is None else max(trivial, self._start(), 1e-12)
         floor = 0.0 if trivial is None else NOISE_FLOOR * trivial
         highest = 0.0
         for point, loss in zip(self._points, losses, strict=True):
@@ -244,6 +241,11 @@ class CurveWatch:
             highest_ratio=highest,
             limit=self._limits.max_spike,
         )
+
+    def _start(self) -> float:
+        """Loss of the untrained network, as far as it can be believed; with rare classes far above the trivial loss."""
+        initial = self._yardsticks.initial_train_loss
+        return min(math.inf if initial is None else initial, START_CEILING * self._yardsticks.uninformed_loss)
 
     def _divergence(self) -> Finding:
         losses = self._losses()
@@ -271,9 +273,8 @@ class CurveWatch:
         best = min(self._losses())
         evidence: dict[str, Any] = {"best_train_loss": best, "trivial_train_loss": self._trivial_train}
         epochs = len(self._points)
-        patience = max(PATIENCE_EPOCHS, math.ceil(PATIENCE_UPDATES / max(self._updates, 1)))
         if best >= target:
-            if final or epochs >= patience:
+            if final or self._stands_still():
                 return self._answer(
                     name,
                     Outcome.FAILED,
@@ -281,7 +282,7 @@ class CurveWatch:
                     epoch=epochs,
                     **evidence,
                 )
-            return self._answer(name, Outcome.PASSED, "too early to expect anything", **evidence)
+            return self._answer(name, Outcome.PASSED, "not yet, but the loss may still fall", **evidence)
         trivial = self._trivial_validation
         if final and trivial is not None and self._validation_rows >= MIN_VALIDATION_ROWS:
             best_validation = min(self._validation())
@@ -295,6 +296,17 @@ class CurveWatch:
                     **evidence,
                 )
         return self._answer(name, Outcome.PASSED, "the model beats the trivial predictor", **evidence)
+
+    def _stands_still(self) -> bool:
+        """Whether the run had its time and its last epochs brought nothing: a slow start is no standstill."""
+        losses = self._losses()
+        window = max(
+            PATIENCE_EPOCHS, math.ceil(PATIENCE_UPDATES / max(self._yardsticks.updates_per_epoch, 1))
+        )
+        if len(losses) < window:
+            return False
+        earlier = min(losses[:-window], default=self._start())
+        return min(losses[-window:]) >= earlier * (1 - MIN_LEARNING)
 
     def _generalisation_gap(self) -> Finding:
         """Last validation loss above the training loss, in units of the trivial loss."""

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from assay.train.errors import ProtocolError
+from assay.train.spec import Number, Yardsticks
 
 MAX_LINE_BYTES = 1 << 20
-
-
-def _finite(value: object) -> object:
-    """JSON has no NaN or infinity: what is not finite travels as null."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-Number = Annotated[float | None, BeforeValidator(_finite)]
-"""A number that may have stopped being one: null means that it was not finite."""
 
 
 class _Event(BaseModel):
@@ -40,10 +31,7 @@ class Started(_Event):
     versions: dict[str, str] = Field(default_factory=dict)
     parameter_count: int
     rows: int
-    validation_rows: int
-    updates_per_epoch: int
-    trivial_train_loss: Number = None
-    trivial_validation_loss: Number = None
+    yardsticks: Yardsticks
 
 
 class Epoch(_Event):

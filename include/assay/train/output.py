@@ -14,7 +14,7 @@ from assay.train.backends import Layer, Trainer
 from assay.train.curve import CurvePoint, write_curve
 from assay.train.errors import BundleExists
 from assay.train.request import TrainRequest
-from assay.train.spec import BundleSpec, RowCounts, WeightSpec, weight_name
+from assay.train.spec import BundleSpec, RowCounts, WeightSpec, Yardsticks, weight_name
 
 WEIGHTS_FILE = "weights.safetensors"
 SPEC_FILE = "spec.json"
@@ -32,8 +32,8 @@ def write_bundle(
     trainer: Trainer,
     curve: Sequence[CurvePoint],
     *,
-    rows: RowCounts,
-    trivial_losses: tuple[float | None, float | None],
+    train_rows: int,
+    yardsticks: Yardsticks,
     out_dir: Path,
 ) -> BundleSpec:
     """Write the bundle directory whole, then rename it into place.
@@ -42,8 +42,8 @@ def write_bundle(
         request: What was asked for.
         trainer: The trained backend.
         curve: One point per epoch.
-        rows: Rows learned from and measured on.
-        trivial_losses: Of the trivial predictor, on the training and the validation split.
+        train_rows: Rows learned from.
+        yardsticks: What the losses were held against.
         out_dir: The directory to make.
 
     Everything in it follows from the request: no clock, no path, no process id.
@@ -86,9 +86,8 @@ def write_bundle(
         versions=trainer.versions,
         preprocessing=dict(request.preprocessing),
         features=request.features,
-        rows=rows,
-        trivial_train_loss=trivial_losses[0],
-        trivial_validation_loss=trivial_losses[1],
+        rows=RowCounts(train=train_rows, validation=yardsticks.validation_rows),
+        yardsticks=yardsticks,
         metrics={
             "train_loss": last.train_loss,
             "validation_loss": last.validation_loss,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+import math
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from assay.contract.training import Activation, Optimizer
 
@@ -15,6 +16,15 @@ Task = Literal["classification", "regression"]
 Loss = Literal["logit_cross_entropy", "mse"]
 BackendName = Literal["flux", "reference"]
 Class = str | int | bool
+
+
+def _finite(value: object) -> object:
+    """JSON has no NaN or infinity: what is not finite travels as null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Number = Annotated[float | None, BeforeValidator(_finite)]
+"""A number that may have stopped being one: null means that it was not finite."""
 
 
 class _Model(BaseModel):
@@ -53,6 +63,26 @@ class RowCounts(_Model):
     validation: int
 
 
+class Yardsticks(_Model):
+    """What a run's losses are held against.
+
+    Attributes:
+        trivial_train_loss: Of always answering the training split's class shares or mean, on that split.
+        trivial_validation_loss: The same answers on the validation split.
+        initial_train_loss: Of the untrained network, on a part of the training split.
+        uninformed_loss: Of guessing blindly: the logarithm of the number of classes, or 1 for standardised numbers.
+        validation_rows: Rows in the validation split.
+        updates_per_epoch: Batches per epoch.
+    """
+
+    trivial_train_loss: Number
+    trivial_validation_loss: Number
+    initial_train_loss: Number
+    uninformed_loss: float = Field(gt=0)
+    validation_rows: int
+    updates_per_epoch: int
+
+
 class BundleSpec(_Model):
     """`spec.json` of a bundle: all that is needed to rebuild the network and to prepare its input.
 
@@ -82,10 +112,7 @@ class BundleSpec(_Model):
     preprocessing: dict[str, Any]
     features: tuple[str, ...]
     rows: RowCounts
-    trivial_train_loss: float | None = Field(
-        description="Loss of always answering the training split's mean."
-    )
-    trivial_validation_loss: float | None
+    yardsticks: Yardsticks
     metrics: dict[str, float | None]
     parameter_count: int
     weights: tuple[WeightSpec, ...]

@@ -188,10 +188,7 @@ def _finished_before(request: TrainRequest, contract: Contract, accepted: Sequen
     curve = read_curve(place / CURVE_FILE)
     watch = CurveWatch(
         contract.training.curve,
-        trivial_train=spec.trivial_train_loss,
-        trivial_validation=spec.trivial_validation_loss,
-        validation_rows=spec.rows.validation,
-        updates_per_epoch=-(-spec.rows.train // spec.batch_size),
+        spec.yardsticks,
         accepted=accepted,
         subject=request.run_id,
     )
@@ -331,10 +328,7 @@ class _Supervisor:
             self._started = event
             self._watch = CurveWatch(
                 self._limits.curve,
-                trivial_train=event.trivial_train_loss,
-                trivial_validation=event.trivial_validation_loss,
-                validation_rows=event.validation_rows,
-                updates_per_epoch=event.updates_per_epoch,
+                event.yardsticks,
                 accepted=self._accepted,
                 subject=self._request.run_id,
             )

@@ -7,6 +7,7 @@ pointed at stderr, and the real stdout is kept for the protocol. Exit status: 0 
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import signal
 import sys
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
     from assay.train.backends import Layer, Trainer
     from assay.train.events import Event
     from assay.train.request import TrainRequest
+    from assay.train.spec import Yardsticks
 
 _PR_SET_PDEATHSIG = 1
+YARDSTICK_ROWS = 4096
 
 
 def _take_stdout() -> TextIO:
@@ -86,7 +89,6 @@ class _Worker:
         from assay.train.curve import CurvePoint
         from assay.train.events import Epoch, Finished, Started
         from assay.train.output import write_bundle
-        from assay.train.spec import RowCounts
 
         begun = time.monotonic()
         x, y, train, validation = _load(request)
@@ -96,7 +98,7 @@ class _Worker:
             else initial_weights(request.layers, request.seed)
         )
         trainer = self._open(request, x, y, weights)
-        trivial_train, trivial_validation = _trivial_losses(request, y, train, validation)
+        yardsticks = _yardsticks(request, y, train, validation, trainer)
         self.say(
             Started(
                 run_id=request.run_id,
@@ -106,10 +108,7 @@ class _Worker:
                 versions=trainer.versions,
                 parameter_count=request.parameter_count,
                 rows=len(train),
-                validation_rows=len(validation),
-                updates_per_epoch=-(-len(train) // request.batch_size),
-                trivial_train_loss=trivial_train,
-                trivial_validation_loss=trivial_validation,
+                yardsticks=yardsticks,
             )
         )
         curve: list[CurvePoint] = []
@@ -142,8 +141,8 @@ class _Worker:
             request,
             trainer,
             curve,
-            rows=RowCounts(train=len(train), validation=len(validation)),
-            trivial_losses=(trivial_train, trivial_validation),
+            train_rows=len(train),
+            yardsticks=yardsticks,
             out_dir=request.out_dir,
         )
         self.say(
@@ -232,23 +231,29 @@ def _load(request: TrainRequest) -> tuple[np.ndarray, np.ndarray, np.ndarray, np
     return x, y, train, validation
 
 
-def _trivial_losses(
-    request: TrainRequest,
-    y: np.ndarray,
-    train: np.ndarray,
-    validation: np.ndarray,
-) -> tuple[float, float | None]:
-    """Loss of always answering the training split's class shares, or its mean, on both splits."""
+def _yardsticks(
+    request: TrainRequest, y: np.ndarray, train: np.ndarray, validation: np.ndarray, trainer: Trainer
+) -> Yardsticks:
+    """The losses of those who know nothing: the trivial predictor, the untrained network, and a blind guess."""
     import numpy as np
+
+    from assay.train.spec import Yardsticks
 
     if request.classes is not None:
         counts = np.bincount(y[train], minlength=len(request.classes)).astype(np.float64)
-        logs = np.log((counts + 1e-9) / (counts.sum() + 1e-9 * len(counts)))
-        return float(-logs[y[train]].mean()), float(-logs[y[validation]].mean()) if len(validation) else None
-    mean = y[train].mean()
-    return (
-        float(((y[train] - mean) ** 2).mean()),
-        float(((y[validation] - mean) ** 2).mean()) if len(validation) else None,
+        # A class that only the validation split has costs the trivial predictor much, but not infinitely much.
+        losses = -np.log((counts + 1e-9) / (counts.sum() + 1e-9 * len(counts)))[y]
+        uninformed = math.log(len(request.classes))
+    else:
+        losses = (y - y[train].mean()) ** 2
+        uninformed = 1.0
+    return Yardsticks(
+        trivial_train_loss=float(losses[train].mean()),
+        trivial_validation_loss=float(losses[validation].mean()) if len(validation) else None,
+        initial_train_loss=trainer.evaluate(train[:YARDSTICK_ROWS]).loss,
+        uninformed_loss=uninformed,
+        validation_rows=len(validation),
+        updates_per_epoch=-(-len(train) // request.batch_size),
     )
 
 

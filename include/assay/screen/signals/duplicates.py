@@ -53,7 +53,9 @@ class Duplicates:
             NotApplicable: Too few rows to tell a flood from chance.
         """
         if len(context.pool) < 50:
-            raise NotApplicable(f"{len(context.pool)} rows are too few to tell copies from chance (50 needed)")
+            raise NotApplicable(
+                f"{len(context.pool)} rows are too few to tell copies from chance (50 needed)"
+            )
         self._context = context
         self._floods: list[_Flood] = []
         self._members = 0
@@ -70,14 +72,16 @@ class Duplicates:
         candidates = np.flatnonzero(fresh & (counts + 1 >= _MIN_GROUP))
         candidates = candidates[np.lexsort((pool.content[candidates], -counts[candidates]))]
         covered = np.zeros(len(dense), dtype=bool)
-        for i in candidates:
+        for i in candidates.tolist():
             if covered[i] or len(self._floods) >= _MAX_GROUPS:
                 continue
             distance = np.sqrt(((dense - dense[i]) ** 2).sum(axis=1))
             radius = _RADIUS * np.sqrt(self._width) * 1.5
             near = distance <= radius
             covered |= near
-            flood = self._judge(context, pool, near, null, fresh, i, dense[i], float(radius), float(p[i]), scale)
+            flood = self._judge(
+                context, pool, near, null, fresh, i, dense[i], float(radius), float(p[i]), scale
+            )
             if flood is not None:
                 self._floods.append(flood)
 

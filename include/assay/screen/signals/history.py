@@ -96,7 +96,9 @@ class History:
             for i in differs:
                 row = int(rows[i])
                 if len(self._what.setdefault(row, [])) < 6:
-                    self._what[row].append(f"{column}: {before[int(place[i])]!r} became {after[int(i)].as_py()!r}")
+                    self._what[row].append(
+                        f"{column}: {before[int(place[i])]!r} became {after[int(i)].as_py()!r}"
+                    )
                 if column in held:
                     self._hard[row] = True
 
@@ -151,7 +153,8 @@ class History:
         out = []
         changed, hard = int(self.changed.sum()), int(self._hard.sum())
         examples = [
-            {"row": row, "changes": self._what.get(row, [])} for row in np.flatnonzero(self.changed)[:5].tolist()
+            {"row": row, "changes": self._what.get(row, [])}
+            for row in np.flatnonzero(self.changed)[:5].tolist()
         ]
         out.append(
             Finding(
@@ -162,7 +165,12 @@ class History:
                 subject="rewritten history" if hard else "",
                 message=f"{self.overlap} rows carry keys of the accepted snapshot ({self.rows} rows): {changed} changed, "
                 f"{hard} of them in columns that must not change",
-                evidence={"overlap": self.overlap, "changed": changed, "forbidden": hard, "examples": examples},
+                evidence={
+                    "overlap": self.overlap,
+                    "changed": changed,
+                    "forbidden": hard,
+                    "examples": examples,
+                },
                 technique=self.technique if hard else None,
             )
         )

@@ -41,7 +41,9 @@ class LabelModels:
         self._reference: list[_Model | None] = [None] * FOLDS
         usable = labelled & context.reference
         if usable.sum() >= _REFERENCE_FIT:
-            self._reference = [self._fit(pool, dense, usable & (folds != k), large=False) for k in range(FOLDS)]
+            self._reference = [
+                self._fit(pool, dense, usable & (folds != k), large=False) for k in range(FOLDS)
+            ]
 
     @property
     def has_reference(self) -> bool:
@@ -57,7 +59,9 @@ class LabelModels:
 
     def probabilities(self, block: Block) -> tuple[F64, F64 | None]:
         """(n, classes) of the crowd view and, if there is one, of the reference view."""
-        return self._apply(self._crowd, block), self._apply(self._reference, block) if self.has_reference else None
+        return self._apply(self._crowd, block), self._apply(
+            self._reference, block
+        ) if self.has_reference else None
 
     def reference_probabilities(self, block: Block) -> F64:
         """(n, classes) of the reference view, else of the crowd view."""
@@ -115,7 +119,9 @@ class LabelModels:
 class _Model:
     """Boosted trees and a linear model, averaged in log space."""
 
-    def __init__(self, x: F64, dense: NDArray[np.float32], y: I64, classes: int, seed: int, large: bool) -> None:
+    def __init__(
+        self, x: F64, dense: NDArray[np.float32], y: I64, classes: int, seed: int, large: bool
+    ) -> None:
         from sklearn.ensemble import HistGradientBoostingClassifier
         from sklearn.linear_model import LogisticRegression
 
@@ -150,7 +156,7 @@ class _Model:
 
 
 def surprise(probabilities: F64, y: I64) -> F64:
-    """Log odds of the likeliest other class over the row's own: high where the label is contradicted; NaN without one."""
+    """Log odds of the likeliest other class over the row's own: high where they contradict it; NaN without a label."""
     n = len(y)
     out = np.full(n, np.nan)
     rows = np.flatnonzero(y >= 0)
@@ -222,7 +228,11 @@ class Labels:
 
     def findings(self) -> list[Finding]:
         """What the row scores rest on."""
-        seen = "crowd and reference models" if self._reference else "crowd model only: no model of reference rows"
+        seen = (
+            "crowd and reference models"
+            if self._reference
+            else "crowd model only: no model of reference rows"
+        )
         return [
             Finding(
                 check="screen.labels",

@@ -18,6 +18,7 @@ from assay.screen.encoding import F64, MISSING, UNSEEN, Block, Encoder
 
 _CELL_CAP = 60.0
 _GROSS = 0.01
+_SHAPE = 0.15
 
 
 class Ranges:
@@ -128,7 +129,9 @@ class _Tails:
             values = x[:, j]
             if self._categorical[j]:
                 known = self._rare[j]
-                unseen = ~np.isin(values, np.array(list(known))) if known else np.zeros(len(values), dtype=bool)
+                unseen = (
+                    ~np.isin(values, np.array(list(known))) if known else np.zeros(len(values), dtype=bool)
+                )
                 # A level that the whole pool lacks is rarer than one that only this fold lacks.
                 out[:, j] = np.where(unseen, np.where(values == UNSEEN, 3.0, 1.0), 0.0)
                 out[values == MISSING, j] = 0.0 if known.get(float(MISSING)) else 2.0
@@ -157,7 +160,7 @@ def _gross_limits(context: Context, clean: Block) -> tuple[F64, F64]:
     """Per column, the values past which less than one row in a hundred batches is expected.
 
     The tail's shape comes from quantiles of the pooled rows (Pickands, 1975), which a few per cent of garbage cannot
-    move, and is never taken as thinner than exponential; the reference's own range is always inside.
+    move, and is always taken as heavier than exponential; the reference's own range is always inside.
     """
     d = len(context.encoder.columns)
     low, high = np.full(d, -np.inf), np.full(d, np.inf)
@@ -182,12 +185,10 @@ def _far(values: F64, aim: float) -> float:
     q = np.quantile(values, [0.5, 0.8, 0.9, 0.95, 0.975])
     steps = np.diff(q)
     if steps[1] <= 0 or steps[2] <= 0 or steps[3] <= 0:
-        return float("inf") if q[4] > q[0] else float(q[4] + 10 * max(abs(q[4]), 1.0))
-    shape = max(np.log(steps[2] / steps[1]), np.log(steps[3] / steps[2]), 0.0) / np.log(2.0)
+        return float("inf")  # mostly one value: nothing says how far its exceptions may go
+    shape = max(np.log(steps[2] / steps[1]) / np.log(2.0), np.log(steps[3] / steps[2]) / np.log(2.0), _SHAPE)
     # From the 97.5 % quantile on; one halving of the tail went from q[3] to q[4].
     halvings = (np.log(0.025) - aim) / np.log(2.0)
-    if shape < 1e-6:
-        return float(q[4] + steps[3] * halvings * 1.5)
     ratio = 2.0**shape
     return float(q[4] + steps[3] * ratio * (ratio**halvings - 1) / (ratio - 1))
 

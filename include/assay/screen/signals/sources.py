@@ -55,7 +55,14 @@ class Sources:
                 hits, other = int((p[mine] <= threshold).sum()), int((p[~mine] <= threshold).sum())
                 law = hypergeom(len(p), hits + other, int(mine.sum()))
                 tests.append(
-                    (code, threshold, hits, int(mine.sum()), other / int((~mine).sum()), float(law.sf(hits - 1)))
+                    (
+                        code,
+                        threshold,
+                        hits,
+                        int(mine.sum()),
+                        other / int((~mine).sum()),
+                        float(law.sf(hits - 1)),
+                    )
                 )
         if not tests:
             raise NotApplicable("no source has ten rows")

@@ -10,12 +10,14 @@ expects that label there. Every row of a combination that passes is quarantined,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from assay.findings import Finding, Outcome, Scope, Severity
+from assay.screen.calibration import beta_binomial_tail, negative_binomial_tail
 from assay.screen.context import Context
 from assay.screen.encoding import F64, I64, Block
 from assay.screen.errors import NotApplicable
@@ -83,7 +85,9 @@ class Spikes:
             NotApplicable: Too few rows.
         """
         if context.fresh.sum() < 50:
-            raise NotApplicable(f"{int(context.fresh.sum())} new rows are too few to mine for triggers (50 needed)")
+            raise NotApplicable(
+                f"{int(context.fresh.sum())} new rows are too few to mine for triggers (50 needed)"
+            )
         self._context = context
         fresh = context.pool.take(context.fresh)
         self._scale = context.rows / max(int(context.tested.sum()), 1)
@@ -106,7 +110,7 @@ class Spikes:
                 found = group.members(mined) & rest
                 if not found.any():
                     break
-                # Natural clusters are alike in all columns: without the trigger's columns their label is still no surprise.
+                # Natural clusters are alike in all columns: their label is no surprise without these either.
                 if self._surprising(context, group, mined, found):
                     self.groups.append(group)
                 rest &= ~found
@@ -122,14 +126,18 @@ class Spikes:
         expected = context.models.without(context.pool, mined.take(there), columns)
         if expected is None:
             return True
-        from scipy import stats
-
-        share = float(np.clip(expected[:, group.label].mean(), 0.02, 0.98))
-        law = stats.betabinom(int(there.sum()), _CONCENTRATION * share, _CONCENTRATION * (1 - share))
-        return float(law.sf(int(found.sum()) - 1)) <= _SURPRISE
+        return (
+            _surprise(int(found.sum()), int(there.sum()), float(expected[:, group.label].mean())) <= _SURPRISE
+        )
 
     def _best(
-        self, tokens: _Tokens, mined: Block, clean: Block, expects: F64 | None, label: int, rest: NDArray[np.bool_]
+        self,
+        tokens: _Tokens,
+        mined: Block,
+        clean: Block,
+        expects: F64 | None,
+        label: int,
+        rest: NDArray[np.bool_],
     ) -> Group | None:
         mine = rest & (mined.y == label if label >= 0 else True)
         if mine.sum() < 10:
@@ -145,7 +153,9 @@ class Spikes:
             return None
         best = self._prune(best, search, tokens, mined, clean, expects, rest)
         combination = tuple(tokens.conditions.index(c) for c in best.conditions)
-        wider = self._judge(search, combination, self._widen(best, mined, rest), mined, clean, expects, label, rest)
+        wider = self._judge(
+            search, combination, self._widen(best, mined, rest), mined, clean, expects, label, rest
+        )
         return wider if wider is not None and wider.seen >= 0.8 * best.seen else best
 
     def _prune(
@@ -158,11 +168,14 @@ class Spikes:
         expects: F64 | None,
         rest: NDArray[np.bool_],
     ) -> Group:
-        """Drop conditions that most poisoned rows meet by chance: what is left is the trigger, and no member is lost."""
+        """Drop conditions that most poisoned rows meet by chance: what is left is the trigger, and no row is lost."""
         while len(group.conditions) > 1:
             wider: Group | None = None
-            for dropped in group.conditions:
-                kept = tuple(c for c in group.conditions if c != dropped)
+            every = group.conditions
+            # Two at once as well: of two columns that go together, dropping one alone frees nothing.
+            choices = [(c,) for c in every] + ([*combinations(every, 2)] if len(every) > 3 else [])
+            for dropped in choices:
+                kept = tuple(c for c in every if c not in dropped)
                 combination = tuple(tokens.conditions.index(c) for c in kept)
                 found = self._judge(search, combination, kept, mined, clean, expects, group.label, rest)
                 if found is None:
@@ -186,8 +199,6 @@ class Spikes:
         label: int,
         rest: NDArray[np.bool_],
     ) -> Group | None:
-        from scipy import stats
-
         there = rest.copy()
         for condition in conditions:
             there &= condition.holds(mined.x)
@@ -204,17 +215,14 @@ class Spikes:
         # reference rows; the count in the batch is then negative binomial.
         shape = _SHAPE + reference
         pace = _SHAPE / (expected / rows) + size
-        log_p = float(stats.nbinom.logsf(seen - 1, shape, pace / (pace + rows)))
+        log_p = negative_binomial_tail(seen, shape, pace, rows)
         share = float("nan")
         if expects is not None and label >= 0 and there.any():
-            share = float(np.clip(expects[there, label].mean(), 0.02, 0.98))
-            law = stats.betabinom(
-                seen + others, _CONCENTRATION * share, _CONCENTRATION * (1 - share)
-            )
-            surprise = float(np.log(max(law.sf(seen - 1), 1e-300)))
-            if surprise > np.log(_SURPRISE):
+            share = float(expects[there, label].mean())
+            surprise = _surprise(seen, seen + others, share)
+            if surprise > _SURPRISE:
                 return None  # the label is what clean rows with these features would carry
-            log_p += surprise
+            log_p += float(np.log(max(surprise, 1e-300)))
         log_p += search.penalty(len(combination))
         if log_p > np.log(_LEVEL):
             return None
@@ -231,7 +239,7 @@ class Spikes:
         )
 
     def _widen(self, group: Group, mined: Block, rest: NDArray[np.bool_]) -> tuple[Condition, ...]:
-        """Fit each interval to the rows that meet all other conditions: windows seldom sit right on a jittered value."""
+        """Fit each interval to the rows that meet all other conditions: windows seldom sit right on jittered values."""
         conditions = list(group.conditions)
         label = mined.y == group.label if group.label >= 0 else np.ones(len(mined), dtype=bool)
         for index, condition in enumerate(conditions):
@@ -380,7 +388,7 @@ class _Tokens:
         for rows in masks:
             share = np.bincount(y[rows], minlength=len(base))
             expected = len(rows) * base
-            scores.append(float((((share - expected) / np.sqrt(expected + 1)).max())))
+            scores.append(float(((share - expected) / np.sqrt(expected + 1)).max()))
         return sorted(np.argsort(-np.array(scores), kind="stable")[:_MAX_TOKENS].tolist())
 
 
@@ -427,7 +435,9 @@ class _Search:
         expected = np.exp(log_expected)
         counts = self._pairs
         with np.errstate(divide="ignore", invalid="ignore"):
-            gain = np.where(counts > 1.3 * expected, counts * np.log(counts / expected) - (counts - expected), 0.0)
+            gain = np.where(
+                counts > 1.3 * expected, counts * np.log(counts / expected) - (counts - expected), 0.0
+            )
         same = self._tokens.columns[:, None] == self._tokens.columns[None, :]
         gain[same | (counts < least)] = 0.0
         gain = np.triu(gain)
@@ -466,6 +476,12 @@ class _Search:
             rows &= self._matrix[:, token] > 0
             out.append(current)
         return out
+
+
+def _surprise(seen: int, rows: int, share: float) -> float:
+    """P-value of so many rows with the label where a model expects this share, allowing for the model's own error."""
+    share = min(max(share, 0.02), 0.98)
+    return beta_binomial_tail(seen, rows, _CONCENTRATION * share, _CONCENTRATION * (1 - share))
 
 
 def _best_segment(gains: F64) -> tuple[int, int]:

@@ -1,0 +1,141 @@
+"""The DAG files: what they define, what they cost, and that they run to their end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+LOAD = """
+import json, sys, time
+import airflow.sdk, airflow.providers.standard.operators.hitl
+started = time.process_time()
+import assay_intake, assay_training
+seconds = time.process_time() - started
+from airflow.sdk import DAG
+dags = {v.dag_id: v for m in (assay_intake, assay_training) for v in vars(m).values() if isinstance(v, DAG)}
+"""
+
+INSPECT = (
+    LOAD
+    + """
+def cyclic(dag):
+    seen, stack = set(), set()
+    def visit(task_id):
+        if task_id in stack: return True
+        if task_id in seen: return False
+        seen.add(task_id); stack.add(task_id)
+        found = any(visit(t) for t in dag.get_task(task_id).downstream_task_ids)
+        stack.discard(task_id)
+        return found
+    return any(visit(t) for t in dag.task_ids)
+heavy = [m for m in ("pandas", "great_expectations", "pyod", "sklearn", "juliacall", "duckdb") if m in sys.modules]
+print("ANSWER " + json.dumps({
+    "seconds": seconds, "heavy": heavy,
+    "dags": {i: {
+        "tasks": {t.task_id: {"retries": t.retries, "owner": t.owner, "doc": bool(t.doc_md), "pool": t.pool,
+                              "timeout": t.execution_timeout.total_seconds() if t.execution_timeout else None,
+                              "outlets": [o.name for o in t.outlets]} for t in d.tasks},
+        "tags": sorted(d.tags), "cyclic": cyclic(d), "doc": bool(d.doc_md), "schedule": str(d.schedule)} for i, d in dags.items()}}))
+"""
+)
+
+
+@pytest.fixture(scope="module")
+def loaded(airflow) -> dict:
+    return airflow.python(INSPECT)
+
+
+def test_each_contract_has_its_two_dags_by_name(loaded):
+    """The data set `adult` has an intake and a training DAG; the broken contract has one that explains it."""
+    assert set(loaded["dags"]) == {"adult__intake", "adult__training", "broken__contract_error"}
+
+
+def test_dag_files_cost_no_more_than_a_second_and_import_nothing_heavy(loaded):
+    """Parsing costs at most one second of processor time beyond Airflow's own import, without heavy libraries."""
+    assert loaded["seconds"] <= 1.0
+    assert loaded["heavy"] == []
+
+
+def test_no_dag_has_a_cycle(loaded):
+    """Tasks only lead on."""
+    assert not any(dag["cyclic"] for dag in loaded["dags"].values())
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "tasks"),
+    [
+        ("adult__intake", {"sources", "land", "proved", "validate", "screen", "held", "review", "decide", "admit", "verdicts"}),
+        ("adult__training", {"train", "judge", "promote"}),
+        ("broken__contract_error", {"explain"}),
+    ],
+)
+def test_a_dag_has_its_stations_each_with_owner_timeout_and_text(loaded, dag_id, tasks):
+    """Every station stands in the DAG, says what it does, belongs to somebody and cannot run for ever."""
+    found = loaded["dags"][dag_id]["tasks"]
+    assert set(found) == tasks
+    assert all(task["doc"] for task in found.values())
+    if dag_id != "broken__contract_error":
+        assert all(task["timeout"] and task["owner"] == "data-platform" for task in found.values())
+
+
+def test_training_waits_for_its_pool_and_emits_the_model(loaded):
+    """One training at a time; the assets join the two DAGs."""
+    intake, training = loaded["dags"]["adult__intake"]["tasks"], loaded["dags"]["adult__training"]["tasks"]
+    assert training["train"]["pool"] == "gpu"
+    assert intake["admit"]["outlets"] == ["adult_snapshot"]
+    assert training["promote"]["outlets"] == ["adult_model"]
+
+
+def test_dag_files_are_wiring_only():
+    """Each file of dags/ stays short."""
+    for path in (PROJECT / "dags").glob("*.py"):
+        assert len(path.read_text().splitlines()) <= 120, path.name
+
+
+RUN = (
+    LOAD
+    + """
+run = dags[DAG_ID].test(run_conf=CONF)
+from airflow.models.xcom import XComModel
+from airflow.utils.session import create_session
+with create_session() as session:
+    sizes = [len(json.dumps(x.value)) if not isinstance(x.value, str) else len(x.value)
+             for x in session.query(XComModel).filter(XComModel.dag_id == DAG_ID)]
+    states = {f"{t.task_id}[{t.map_index}]": str(t.state) for t in run.get_task_instances(session=session)}
+print("ANSWER " + json.dumps({"state": str(run.state), "states": states, "largest": max(sizes or [0]), "count": len(sizes)}))
+"""
+)
+
+
+def run_dag(airflow, dag_id: str, conf: dict) -> dict:
+    """`dag.test()` in a fresh process: states of run and tasks, number and largest size of XComs."""
+    return airflow.python(RUN.replace("DAG_ID", repr(dag_id)).replace("CONF", repr(conf)))
+
+
+def test_the_dags_run_from_signed_deliveries_to_a_promoted_model(airflow):
+    """`dag.test()` of both DAGs ends in success, with no more than a kilobyte between any two tasks."""
+    intake = run_dag(airflow, "adult__intake", {"sources": ["west", "east", "north"]})
+    assert intake["state"] == "success", intake["states"]
+    assert intake["states"]["review[-1]"] == "skipped"
+    assert intake["count"] > 3
+    assert intake["largest"] <= 1000
+    training = run_dag(airflow, "adult__training", {})
+    assert training["state"] == "success", training["states"]
+    assert training["largest"] <= 1000
+
+
+def test_a_rejected_delivery_turns_its_task_and_the_run_red(airflow):
+    """The same delivery again is a replay: `land` fails, nothing is admitted, and the run is failed."""
+    again = run_dag(airflow, "adult__intake", {"sources": ["west"]})
+    assert again["state"] == "failed"
+    assert again["states"]["land[0]"] == "failed"
+    assert again["states"]["admit[-1]"] == "skipped"
+
+
+def test_a_broken_contract_fails_its_own_dag_with_the_problem(airflow):
+    """The DAG in the broken contract's place fails; the other data set is not touched by it."""
+    run = run_dag(airflow, "broken__contract_error", {})
+    assert run["state"] == "failed"
