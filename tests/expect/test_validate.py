@@ -123,7 +123,7 @@ def test_classes_of_the_label_are_the_only_values_it_may_have() -> None:
 
 
 @pytest.mark.usefixtures("small_chunks")
-@pytest.mark.parametrize("rows", [6, 60])
+@pytest.mark.parametrize("rows", [2, 8])
 def test_a_key_is_unique_through_all_shards_of_a_delivery(tmp_path: Path, rows: int) -> None:
     """Every row of a double key is named, in whichever file and chunk it stands."""
     of = contract({"id": "string", "n": "integer"}, key=["id"])
@@ -376,15 +376,16 @@ def test_an_expectation_that_raised_is_not_checked_and_is_no_verdict_on_the_data
         {"type": "expect_table_row_count_to_equal_other_table", "other_table_name": "elsewhere"},
         {"type": "expect_column_values_to_be_between", "column": "n", "min_value": {"$PARAMETER": "lowest"}},
         {"type": "expect_column_values_to_match_regex", "column": "s", "regex": "("},
+        {"type": "expect_column_values_to_match_like_pattern", "column": "s", "like_pattern": "x%"},
         {"type": "expect_column_values_to_be_between", "column": "n", "min_value": 0},
     )
     count = 20
     times = pa.array([NOON] * count, pa.timestamp("us", "UTC"))
     result = validate_table(pa.table({"s": ["x"] * count, "t": times, "n": range(count)}), of)
     broken = [finding for finding in result.findings if finding.evidence["where"].startswith("expectations[")]
-    assert [finding.outcome for finding in broken] == [Outcome.NOT_CHECKED] * 5 + [Outcome.PASSED]
-    assert all("could not be evaluated: " in finding.message for finding in broken[:5])
-    assert all(finding.evidence["raised"] for finding in broken[:5])
+    assert [finding.outcome for finding in broken] == [Outcome.NOT_CHECKED] * 6 + [Outcome.PASSED]
+    assert all("could not be evaluated: " in finding.message for finding in broken[:6])
+    assert all(finding.evidence["raised"] for finding in broken[:6])
     assert result.outcome is result.table_outcome is Outcome.NOT_CHECKED
     assert result.failing_count == 0
 
@@ -519,9 +520,9 @@ def _wide(rows: int, seed: int) -> pa.Table:
     rows=st.integers(1, 60),
     seed=st.integers(0, 2**32 - 1),
     cuts=st.lists(st.integers(1, 59), max_size=3),
-    chunk=st.sampled_from([3, 11, 25]),
+    chunk=st.sampled_from([9, 25]),
 )
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_the_answer_does_not_depend_on_how_a_delivery_is_cut(
     tmp_path: Path, rows: int, seed: int, cuts: list[int], chunk: int
 ) -> None:
@@ -541,7 +542,7 @@ def test_the_answer_does_not_depend_on_how_a_delivery_is_cut(
         paths.append(path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(validate_module, "_CHUNK", (chunk, chunk))
-        patch.setattr(spool_module, "_PARTITION_ROWS", 9)
+        patch.setattr(spool_module, "_PARTITION_ROWS", 20)
         cut = validate_files(paths, of)
     assert [_rounded(finding) for finding in cut.findings] == [
         _rounded(finding) for finding in whole.findings

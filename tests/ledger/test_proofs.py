@@ -11,19 +11,24 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from assay.db import Snapshot, put_snapshot
 from assay.ledger import (
-    Ledger,
     LedgerError,
     NotInLedger,
     ProofError,
+    annotate,
     load_public_key,
+    make_manifest,
+    make_part,
     make_statement,
     prove,
     row_hash,
     verify_proof,
 )
 from assay.ledger.keys import public_pem
+from assay.store import put_table
 from tests.ledger.support import (
+    COLUMNS,
     KEY,
     Line,
     as_owner,
@@ -31,6 +36,7 @@ from tests.ledger.support import (
     copied,
     filled,
     open_log,
+    people,
     sha,
     small_line,
     statement,
@@ -182,11 +188,6 @@ def test_no_proof_leaves_a_log_that_was_tampered_with(line: Line, tmp_path: Path
 def test_a_row_that_was_changed_in_the_store_is_not_proved(line: Line, tmp_path: Path) -> None:
     """A snapshot whose part was written by someone else, under hashes of other rows."""
     own = copied(line, tmp_path / "copy")
-    from assay.db import Snapshot, put_snapshot
-    from assay.ledger import annotate, make_manifest, make_part
-    from assay.store import put_table
-    from tests.ledger.support import COLUMNS, people
-
     table = annotate(people(0, 9), COLUMNS, delivery="d", source="s", file="f", record=people(0, 9)["id"])
     forged = table.set_column(2, "age", people(1, 9)["age"])
     part = make_part(own.store, put_table(own.store, forged).sha256, "d")
@@ -217,4 +218,3 @@ def test_proofs_work_on_every_database(database_url: str, tmp_path: Path) -> Non
     log = filled(database_url, tmp_path, 5)
     proof = prove(log, content_name("delivery", 3))
     assert verify_proof(carried(proof), PUBLIC).statements[0][0] == 3
-    assert isinstance(log, Ledger)

@@ -183,7 +183,7 @@ def test_a_forged_statement_is_not_believed(own_line: Line) -> None:
         assert found.findings[0].outcome is Outcome.FAILED
         assert found.findings[0].subject == "entry 0"
         assert any("NOT TO BE BELIEVED" in text_ for text_ in found.lines())
-        assert (found.steps[0].statement.step == "delivery-verified") is True
+        assert found.steps[0].statement.step == "delivery-verified"
         assert (found.steps[0].statement.subjects[0].name == own_line.deliveries[0]) is readable
 
 

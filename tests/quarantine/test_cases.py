@@ -12,9 +12,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from sqlalchemy.orm import Session
 
 from assay.contract import Review
-from assay.db import Database, put_delivery
+from assay.db import Case, Database, put_delivery
 from assay.errors import Terminal
 from assay.quarantine import (
     TIMEOUT,
@@ -349,11 +350,11 @@ def test_a_case_without_terms_waits_for_ever(database: Database, store: ObjectSt
 
 
 def test_who_notes_decisions_elsewhere_hears_of_each(database: Database, store: ObjectStore) -> None:
-    """After it was committed, and again when it is repeated."""
+    """In the decision's own transaction, and again when it is repeated."""
     heard: list[DecisionMade] = []
 
-    def note(made: DecisionMade) -> None:
-        assert show_case(database, made.case.id).status == made.status
+    def note(made: DecisionMade, session: Session) -> None:
+        assert session.get(Case, made.case.id).status == made.status
         heard.append(made)
 
     case_id = opened(database, store)
@@ -366,6 +367,19 @@ def test_who_notes_decisions_elsewhere_hears_of_each(database: Database, store: 
         ("olga", True),
         (TIMEOUT, False),
     ]
+
+
+def test_a_decision_that_cannot_be_noted_elsewhere_is_not_made(database: Database, store: ObjectStore) -> None:
+    """Whoever listens writes in the same transaction: both stand, or neither."""
+
+    def note(made: DecisionMade, session: Session) -> None:
+        raise OSError("no space left")
+
+    case_id = opened(database, store)
+    with pytest.raises(OSError, match="no space left"):
+        decide_case(database, case_id, "release", reviewer="olga", reason="mine", on_decision=note)
+    assert show_case(database, case_id).status == "open"
+    assert show_case(database, case_id).decisions == ()
 
 
 def test_reviewers_who_decide_at_once_are_all_counted(database: Database, store: ObjectStore) -> None:

@@ -46,9 +46,9 @@ def test_without_julia_the_status_is_not_checked_and_says_how_to_get_it(no_julia
     status = julia_status()
     assert not status.usable
     assert [finding.outcome for finding in status.findings] == [Outcome.NOT_CHECKED] * 3
-    assert [finding.check for finding in status.findings] == ["train.julia", "train.flux", "train.gpu"]
+    assert [finding.check for finding in status.findings] == ["doctor.julia", "doctor.flux", "doctor.gpu"]
     assert "Julia is not installed" in status.reason
-    assert "julialang.org" in status.reason
+    assert "julialang.org" in status.julia.evidence["next"]
 
 
 def test_a_julia_that_is_named_but_not_there_is_not_looked_for_elsewhere(no_julia, monkeypatch):
@@ -111,7 +111,7 @@ def test_a_julia_that_juliacall_cannot_load_leaves_flux_not_checked(no_julia, mo
     assert status.julia.outcome is Outcome.PASSED
     assert status.flux.outcome is Outcome.NOT_CHECKED
     assert "does not start inside Python" in status.flux.message
-    assert "juliapkg resolve" in status.flux.message
+    assert "juliapkg resolve" in status.flux.evidence["next"]
     assert status.gpu.outcome is Outcome.NOT_CHECKED
     assert not status.usable
     assert status.reason == status.flux.message

@@ -62,12 +62,6 @@ class Line:
         """Name of the data set."""
         return self.contract.dataset
 
-    def resolve(self, uri: str) -> str:
-        """A URI of the contract as it is, or as an absolute path when it is a relative one."""
-        if "://" in uri or uri.startswith("/"):
-            return uri
-        return str((self.path.parent / uri).resolve())
-
     def work_dir(self, name: str) -> Path:
         """A private scratch folder that survives a kill, so that what is run again finds what it left."""
         folder = self.settings.work_dir / name

@@ -28,7 +28,7 @@ def land(line: Line, source_id: str) -> dict[str, Any]:
     """
     source = line.contract.source(source_id)
     proof = verify_delivery(
-        line.resolve(source.uri), line.contract, source_id, database=line.database, store=line.store
+        line.contract.locate(source.uri), line.contract, source_id, database=line.database, store=line.store
     )
     if proof.verdict is None:
         return {"source": source_id, "delivery": None, "verdict": None}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
+
+from sqlalchemy.orm import Session
 
 from assay.canonical import canonical_json, sha256_hex
 from assay.db import advance_delivery, get_delivery, list_deliveries
 from assay.findings import Answer
 from assay.line.context import Line
-from assay.quarantine import CaseView, DecisionMade, decide_case, list_cases
+from assay.quarantine import CaseView, DecisionMade, decide_case, expire_case, list_cases
 
 
 def decide(line: Line, deliveries: list[str], answer: dict[str, Any]) -> dict[str, Any]:
@@ -45,33 +48,46 @@ def decide(line: Line, deliveries: list[str], answer: dict[str, Any]) -> dict[st
 
 
 def record_decision(line: Line, case: CaseView, action: str, reviewer: str, reason: str) -> DecisionMade:
-    """Decide one case and enter the decision in the ledger."""
-    made = decide_case(
-        line.database, case.id, action, reviewer=reviewer, reason=reason, approvals=line.contract.review.approvals
+    """Decide one case; decision and ledger entry are one transaction."""
+    return decide_case(
+        line.database,
+        case.id,
+        action,
+        reviewer=reviewer,
+        reason=reason,
+        approvals=line.contract.review.approvals,
+        on_decision=partial(_enter, line),
     )
+
+
+def _enter(line: Line, made: DecisionMade, session: Session) -> None:
+    """Enter a decision in the ledger; a repeated one makes the same statement."""
+    case = made.case
+    about = [case.id, made.action, made.reviewer, made.reason]
     line.record(
         "case-decided",
-        [
-            (case.id, case.digest),
-            (made.decision_id, sha256_hex(canonical_json([case.id, action, reviewer, reason]))),
-        ],
+        [(case.id, case.digest), (made.decision_id, sha256_hex(canonical_json(about)))],
         {
             "case": case.id,
             "decision": made.decision_id,
             "delivery": case.delivery_id,
-            "action": action,
-            "reviewer": reviewer,
-            "reason": reason,
-            "status": made.status,
+            "action": made.action,
+            "reviewer": made.reviewer,
+            "reason": made.reason,
             "rows": case.rows,
         },
         inputs=[(case.delivery_id, case.manifest_sha256)],
+        session=session,
     )
-    return made
 
 
 def settle(line: Line) -> None:
-    """Move held deliveries on whose blocking cases are all decided: to rejection, or to admission."""
+    """Apply the review's timeout, then move held deliveries on whose blocking cases are all decided.
+
+    They move to rejection, or to admission; silence never admits.
+    """
+    for case in list_cases(line.database, dataset=line.dataset, status="open"):
+        expire_case(line.database, case.id, on_decision=partial(_enter, line))
     with line.database.session() as session:
         held = [d.id for d in list_deliveries(session, line.dataset, state="held")]
     for delivery_id in held:

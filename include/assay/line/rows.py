@@ -127,7 +127,7 @@ def trusted_table(line: Line) -> pa.Table | None:
     """
     if line.contract.trusted is None:
         return None
-    path = Path(line.resolve(line.contract.trusted.uri).removeprefix("file://"))
+    path = Path(line.contract.locate(line.contract.trusted.uri).removeprefix("file://"))
     if line.contract.trusted.sha256 and sha256_hex(path.read_bytes()) != line.contract.trusted.sha256:
         raise TrustedSetChanged(
             f"{path} is not the trusted set that the contract names",

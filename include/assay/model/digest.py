@@ -59,9 +59,9 @@ def private_copy(bundle: Path) -> Iterator[Path]:
                 if error.errno in {errno.ELOOP, errno.ENXIO}:
                     raise NotPlain(entry.name) from error
                 raise
-            with os.fdopen(handle, "rb") as source:
-                if not stat.S_ISREG(os.fstat(handle).st_mode):
-                    raise NotPlain(entry.name)
-                with (copy / entry.name).open("wb") as target:
-                    shutil.copyfileobj(source, target, 1 << 20)
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                os.close(handle)
+                raise NotPlain(entry.name)
+            with os.fdopen(handle, "rb") as source, (copy / entry.name).open("wb") as target:
+                shutil.copyfileobj(source, target, 1 << 20)
         yield copy

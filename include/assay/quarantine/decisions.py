@@ -61,7 +61,7 @@ def decide_case(
     reviewer: str,
     reason: str,
     approvals: int | None = None,
-    on_decision: Callable[[DecisionMade], None] | None = None,
+    on_decision: Callable[[DecisionMade, Session], None] | None = None,
 ) -> DecisionMade:
     """Record a reviewer's decision, and close the case if that decides it.
 
@@ -76,8 +76,8 @@ def decide_case(
         reviewer: Who decides.
         reason: Why; must say something.
         approvals: Releases needed by the contract of today; the stricter of this and the case's own terms counts.
-        on_decision: Called with the result after it was committed, also for a repeated decision, so that a caller who
-            was killed before noting it elsewhere gets another chance.
+        on_decision: Called with the result and the open transaction, also for a repeated decision: what it writes there
+            stands or falls with the decision.
 
     Raises:
         CaseUnknown: There is no such case.
@@ -98,8 +98,8 @@ def decide_case(
     with database.write() as session:
         case = find_case(session, case_id)
         made = _record(session, case, action, reviewer, reason, approvals or 1)
-    if on_decision is not None:
-        on_decision(made)
+        if on_decision is not None:
+            on_decision(made, session)
     return made
 
 
@@ -108,7 +108,7 @@ def expire_case(
     case_id: str,
     *,
     now: dt.datetime | None = None,
-    on_decision: Callable[[DecisionMade], None] | None = None,
+    on_decision: Callable[[DecisionMade, Session], None] | None = None,
 ) -> DecisionMade | None:
     """Apply the review's timeout to a case: it is rejected, or goes on waiting, as its terms say.
 
@@ -132,8 +132,8 @@ def expire_case(
             return None
         reason = f"nobody decided by {case.expires_at}"
         made = _record(session, case, "reject", TIMEOUT, reason, 1)
-    if on_decision is not None:
-        on_decision(made)
+        if on_decision is not None:
+            on_decision(made, session)
     return made
 
 

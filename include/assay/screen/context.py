@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from assay.findings import Finding
 from assay.screen.encoding import F64, I64, Block, Encoder
+from assay.screen.features import Features
 
 if TYPE_CHECKING:
     from assay.screen.signals.labels import LabelModels
 
-FOLDS = 5
+_FEW = 8_000
 
 
 @dataclass
@@ -29,6 +30,7 @@ class Context:
         rows: Rows in the whole batch.
         rate: The contract's false-discovery rate.
         seed: Seeds every random choice.
+        features: The dense view that linear models and detectors share.
         copies: Feature hashes that stand more than once in the batch (sorted), and how often.
         models: The label models, once fitted: later signals ask them how surprising a label is.
     """
@@ -41,10 +43,21 @@ class Context:
     rate: float
     seed: int
     copies: tuple[NDArray[np.uint64], I64]
+    features: Features
     has_label: bool
     has_source: bool
     models: LabelModels | None = None
     facts: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def folds(self) -> int:
+        """Into how many parts rows are cut for cross-fitting."""
+        return 5 if len(self.pool) <= _FEW else 3
+
+    @property
+    def streaming(self) -> bool:
+        """So many rows that each must be scored cheaply."""
+        return self.rows > 50_000
 
     @property
     def fresh(self) -> NDArray[np.bool_]:

@@ -17,6 +17,7 @@ from assay.screen.calibration import Calibrator, combine
 from assay.screen.context import MIN_REFERENCE, Context
 from assay.screen.encoding import F64, Block, Encoder, join
 from assay.screen.errors import NotApplicable
+from assay.screen.features import Features
 from assay.screen.report import ScreenReport
 from assay.screen.rows import Rows, as_rows
 from assay.screen.sampling import Sample, draw
@@ -169,9 +170,11 @@ class _Screening:
         order = np.lexsort((pool.features, pool.content))
         is_reference, is_tested = np.concatenate(reference)[order], np.concatenate(tested)[order]
         values, counts = np.unique(sample.hashes["features"], return_counts=True)
+        pool = pool.take(order)
         return Context(
             encoder=self.encoder,
-            pool=pool.take(order),
+            pool=pool,
+            features=Features(self.encoder, pool),
             reference=is_reference,
             tested=is_tested,
             rows=sample.rows,
@@ -285,5 +288,5 @@ def _threads(rows: int) -> AbstractContextManager[Any]:
     """Few rows are done sooner by one thread than several have started; then none is left spinning either."""
     from threadpoolctl import threadpool_limits
 
-    limits: AbstractContextManager[Any] = threadpool_limits(limits=1 if rows < _PARALLEL else None)
+    limits: AbstractContextManager[Any] = threadpool_limits(limits=1 if rows < _PARALLEL else 2)
     return limits

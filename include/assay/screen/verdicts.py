@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from assay.screen.engine import _Screening
 
 _GATE = 1e-3
+_WORKERS = 2
 
 
 @dataclass
@@ -57,10 +60,10 @@ def judge(screening: _Screening, context: Context, blocks: Iterator[Block]) -> S
     """Score all blocks, then cut."""
     fusion = screening.fusion(context)
     rate = context.rate
-    p_parts, soft_parts, signal_parts, hard_parts, fresh_parts = [], [], [], [], []
-    named_parts, label_parts = [], []
     labels = next((i for i, s in enumerate(screening.soft) if s.name == "labels"), None)
-    for block in blocks:
+    within = screening.sources is not None and labels is not None and bool(screening.sources.excess)
+
+    def one(block: Block) -> tuple[Any, ...]:
         signals, fused = screening.soft_scores(block, context)
         soft = fusion.p_values(-np.log(fused)) if signals.shape[1] else fused
         soft = np.where(block.known, 0.5 + soft / 2, soft)
@@ -72,14 +75,13 @@ def judge(screening: _Screening, context: Context, blocks: Iterator[Block]) -> S
         for signal in screening.soft:
             if signal.decisive:
                 hard |= signal.decides(block)
-        p_parts.append(p)
-        soft_parts.append(soft)
-        signal_parts.append(signals.astype(np.float32))
-        hard_parts.append(hard)
-        fresh_parts.append(~block.known)
-        if screening.sources is not None and labels is not None and screening.sources.excess:
-            named_parts.append(screening.sources.named(block))
-            label_parts.append(screening.soft[labels].score(block))
+        named, own = np.zeros(0, dtype=bool), np.zeros(0)
+        if within and screening.sources is not None and labels is not None:
+            named, own = screening.sources.named(block), screening.soft[labels].score(block)
+        return p, soft, signals.astype(np.float32), hard, ~block.known, named, own
+
+    parts = list(zip(*_in_parallel(one, blocks, context.streaming), strict=True))
+    p_parts, soft_parts, signal_parts, hard_parts, fresh_parts, named_parts, label_parts = parts
     soft, hard = np.concatenate(soft_parts), np.concatenate(hard_parts)
     fresh = np.concatenate(fresh_parts)
     cut, gate = -1.0, 1.0
@@ -90,7 +92,7 @@ def judge(screening: _Screening, context: Context, blocks: Iterator[Block]) -> S
             if gate > _GATE:
                 cut = -1.0
     in_source = np.zeros(len(soft), dtype=bool)
-    if named_parts:
+    if within:
         named, own = np.concatenate(named_parts) & fresh, np.concatenate(label_parts)
         # Only the clean share of a source's rows can be false discoveries (Storey, 2002).
         clean = 1 - min(screening.sources.excess.values(), default=0.0) if screening.sources else 1.0
@@ -105,6 +107,26 @@ def judge(screening: _Screening, context: Context, blocks: Iterator[Block]) -> S
         cut=cut,
         gate=gate,
     )
+
+
+def _in_parallel(
+    work: Callable[[Block], tuple[Any, ...]], blocks: Iterator[Block], parallel: bool
+) -> Iterator[tuple[Any, ...]]:
+    """The work's answers in the blocks' order; two blocks at a time where there are many."""
+    if not parallel:
+        yield from map(work, blocks)
+        return
+    from threadpoolctl import threadpool_limits
+
+    # Each worker keeps to one thread of its own: nested pools only wait for one another.
+    with ThreadPoolExecutor(_WORKERS, initializer=lambda: threadpool_limits(limits=1)) as pool:
+        waiting: deque[Future[tuple[Any, ...]]] = deque()
+        for block in blocks:
+            waiting.append(pool.submit(work, block))
+            if len(waiting) > _WORKERS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _gate(fusion: Calibrator, soft: F64, cut: float, context: Context) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from assay.findings import Finding, Outcome, Scope
+from assay.findings import Finding, Outcome, Scope, Severity
 from assay.settings import JuliaSettings, child_environment
 from assay.train.processes import kill_group, start_group
 
@@ -26,6 +26,8 @@ HOW_TO_GET_FLUX = (
     "run `python -m juliapkg resolve`, "
     "or name a Julia project with Flux and PythonCall in PYTHON_JULIACALL_PROJECT"
 )
+
+HOW_TO_GET_GPU = "on a machine with an NVIDIA GPU, add CUDA.jl to the Julia project"
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class JuliaStatus:
     """What `assay doctor` says about Julia.
 
     Attributes:
-        julia: Is there a Julia that starts?
+        julia: Is there a Julia that starts? Each finding's evidence has the `next` step where something is missing.
         flux: Does it load Flux and the trainer?
         gpu: Is there a GPU that it can use?
         executable: The Julia asked.
@@ -159,7 +161,7 @@ def julia_status(timeout: float = PROBE_TIMEOUT_SECONDS) -> JuliaStatus:
     """
     home = find_julia()
     if isinstance(home, JuliaMissing):
-        missing = _finding("julia", Outcome.NOT_CHECKED, f"{home.reason}; {home.next_step}")
+        missing = _finding("julia", Outcome.NOT_CHECKED, home.reason, next=home.next_step)
         return JuliaStatus(
             julia=missing,
             flux=_finding("flux", Outcome.NOT_CHECKED, f"Flux needs Julia: {home.reason}"),
@@ -186,9 +188,10 @@ def _ask(home: JuliaHome, timeout: float) -> JuliaStatus:
     )
     if "error" in answer:
         reason = f"Flux cannot be loaded in the Julia project {home.project}: {answer['error']}"
+        flux = _finding("flux", Outcome.NOT_CHECKED, reason, project=home.project, next=HOW_TO_GET_FLUX)
         return JuliaStatus(
             julia=julia,
-            flux=_finding("flux", Outcome.NOT_CHECKED, f"{reason}; {HOW_TO_GET_FLUX}", project=home.project),
+            flux=flux,
             gpu=_finding("gpu", Outcome.NOT_CHECKED, "training on a GPU needs Flux, which cannot be loaded"),
             executable=home.executable,
             project=home.project,
@@ -203,7 +206,9 @@ def _ask(home: JuliaHome, timeout: float) -> JuliaStatus:
     if answer.get("gpu"):
         gpu = _finding("gpu", Outcome.PASSED, f"CUDA.jl can use {answer['gpu']}", device=answer["gpu"])
     else:
-        gpu = _finding("gpu", Outcome.NOT_CHECKED, f"no GPU to train on: {answer.get('gpu_reason')}")
+        gpu = _finding(
+            "gpu", Outcome.NOT_CHECKED, f"no GPU to train on: {answer.get('gpu_reason')}", next=HOW_TO_GET_GPU
+        )
     return JuliaStatus(julia, flux, gpu, home.executable, home.project, versions)
 
 
@@ -232,5 +237,11 @@ def _probe(timeout: float) -> dict[str, Any]:
 
 def _finding(name: str, outcome: Outcome, message: str, **evidence: Any) -> Finding:
     return Finding(
-        check=f"train.{name}", outcome=outcome, scope=Scope.RUN, message=message, evidence=evidence
+        check=f"doctor.{name}",
+        outcome=outcome,
+        severity=Severity.INFO if outcome is Outcome.PASSED else Severity.LOW,
+        scope=Scope.RUN,
+        subject=name,
+        message=message,
+        evidence=evidence,
     )

@@ -19,7 +19,7 @@ def main() -> int:
         gpu, reason = gpu_state(trainer, thorough=True)
         answer: dict[str, object] = {"versions": trainer.versions, "gpu": gpu, "gpu_reason": reason}
     except BackendUnavailable as error:
-        answer = {"error": str(error)}
+        answer = {"error": error.reason}
     out.write(json.dumps(answer) + "\n")
     out.flush()
     return 0

@@ -18,7 +18,7 @@ from assay.screen.encoding import F64, I64, Block
 from assay.screen.errors import NotApplicable
 from assay.screen.features import Distances
 
-_MAX_ROWS = 12_000
+_MAX_ROWS = 8_000
 _CHUNK = 1500
 _MIN_GROUP = 6
 _RADIUS = 0.04

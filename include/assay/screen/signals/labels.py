@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from assay.findings import Finding, Outcome
 from assay.screen.calibration import Calibrator, combine
-from assay.screen.context import FOLDS, Context
+from assay.screen.context import Context
 from assay.screen.encoding import F64, I64, Block
 from assay.screen.errors import NotApplicable
-from assay.screen.features import Features
 
 _FLOOR = 1e-7
 _REFERENCE_FIT = 60
@@ -31,18 +30,22 @@ class LabelModels:
     def __init__(self, context: Context) -> None:
         self.encoder = context.encoder
         self.classes = len(context.encoder.classes)
-        self._features = Features(context.encoder, context.pool)
+        self._features = context.features
+        self._folds = context.folds
+        self._streaming = context.streaming
         self._seed = context.seed % 2**32
         pool = context.pool
         labelled = pool.y >= 0
         dense = self._features.transform(pool)
-        folds = pool.fold(FOLDS)
-        self._crowd = [self._fit(pool, dense, labelled & (folds != k), large=True) for k in range(FOLDS)]
-        self._reference: list[_Model | None] = [None] * FOLDS
+        folds = pool.fold(self._folds)
+        self._crowd = [
+            self._fit(pool, dense, labelled & (folds != k), large=True) for k in range(self._folds)
+        ]
+        self._reference: list[_Model | None] = [None] * self._folds
         usable = labelled & context.reference
         if usable.sum() >= _REFERENCE_FIT:
             self._reference = [
-                self._fit(pool, dense, usable & (folds != k), large=False) for k in range(FOLDS)
+                self._fit(pool, dense, usable & (folds != k), large=False) for k in range(self._folds)
             ]
 
     @property
@@ -55,7 +58,9 @@ class LabelModels:
     ) -> _Model | None:
         if rows.sum() < 10 or len(np.unique(pool.y[rows])) < 2:
             return None
-        return _Model(pool.x[rows], dense[rows], pool.y[rows], self.classes, self._seed, large)
+        return _Model(
+            pool.x[rows], dense[rows], pool.y[rows], self.classes, self._seed, large, self._streaming
+        )
 
     def probabilities(self, block: Block) -> tuple[F64, F64 | None]:
         """(n, classes) of the crowd view and, if there is one, of the reference view."""
@@ -108,7 +113,7 @@ class LabelModels:
         if not len(block):
             return out
         dense = self._features.transform(block)
-        folds = block.fold(FOLDS)
+        folds = block.fold(self._folds)
         for k, model in enumerate(models):
             rows = np.flatnonzero(folds == k)
             if model is not None and len(rows):
@@ -120,36 +125,45 @@ class _Model:
     """Boosted trees and a linear model, averaged in log space."""
 
     def __init__(
-        self, x: F64, dense: NDArray[np.float32], y: I64, classes: int, seed: int, large: bool
+        self,
+        x: F64,
+        dense: NDArray[np.float32],
+        y: I64,
+        classes: int,
+        seed: int,
+        large: bool,
+        streaming: bool,
     ) -> None:
         from sklearn.ensemble import HistGradientBoostingClassifier
         from sklearn.linear_model import LogisticRegression
 
         self.classes = classes
-        iterations = (60 if classes <= 3 else 30) if large else 30
-        leaf = 20 if len(y) > 1000 else 10
-        members: list[Any] = [
-            HistGradientBoostingClassifier(
-                max_iter=iterations,
-                learning_rate=0.1,
+        self._members: list[tuple[Any, bool]] = []
+        # Trees cost most of the time of millions of rows: there the small model does without.
+        if large or not streaming:
+            many = 60 if large and classes <= 3 else 30
+            trees = HistGradientBoostingClassifier(
+                max_iter=40 if streaming else many,
+                learning_rate=0.15 if streaming else 0.1,
                 max_leaf_nodes=15,
-                min_samples_leaf=leaf,
+                min_samples_leaf=20 if len(y) > 1000 else 10,
                 l2_regularization=1.0,
                 early_stopping=False,
                 random_state=seed,
-            ).fit(x.astype(np.float32), y)
-        ]
+            )
+            self._members.append((trees.fit(x.astype(np.float32), y), True))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a linear model that has not quite converged still ranks rows
-            members.append(LogisticRegression(C=0.3 if large else 0.1, max_iter=200).fit(dense, y))
-        self._members = members
+            linear = LogisticRegression(C=0.3 if large else 0.1, max_iter=200)
+            self._members.append((linear.fit(dense, y), False))
 
     def predict(self, x: F64, dense: NDArray[np.float32]) -> F64:
         """(n, classes), rows summing to 1."""
         total = np.zeros((len(x), self.classes))
-        for member, data in zip(self._members, (x.astype(np.float32), dense), strict=True):
+        for member, wants_trees in self._members:
             found = np.full((len(x), self.classes), _FLOOR)
-            found[:, member.classes_] = np.maximum(member.predict_proba(data), _FLOOR)
+            p = member.predict_proba(x.astype(np.float32) if wants_trees else dense)
+            found[:, member.classes_] = np.maximum(p, _FLOOR)
             total += np.log(found)
         total = np.exp(total / len(self._members))
         return np.asarray(total / total.sum(axis=1, keepdims=True))
@@ -238,6 +252,6 @@ class Labels:
                 check="screen.labels",
                 outcome=Outcome.PASSED,
                 message=f"labels compared with cross-fitted models ({seen}), calibrated on {self._context.against}",
-                evidence={"folds": FOLDS, "calibration_rows": self._crowd.size},
+                evidence={"folds": self._context.folds, "calibration_rows": self._crowd.size},
             )
         ]

@@ -17,14 +17,12 @@ from assay.screen.calibration import Calibrator
 from assay.screen.context import Context
 from assay.screen.encoding import F64, Block
 from assay.screen.errors import NotApplicable
-from assay.screen.features import Features
 
 _FOLDS = 2
 _FIT_ROWS = 4000
 _CLASS_ROWS = 1500
 _MIN_CLASS = 40
 _MAX_CLASSES = 12
-_SMALL = 50_000
 _BINS = 20
 
 
@@ -44,7 +42,7 @@ class Outliers:
         if len(context.pool) < 50:
             raise NotApplicable(f"{len(context.pool)} rows are too few for outlier detectors (50 needed)")
         self._context = context
-        self._features = Features(context.encoder, context.pool)
+        self._features = context.features
         dense = self._features.transform(context.pool)
         self._varies = np.flatnonzero(dense.std(axis=0) > 1e-9)
         if not len(self._varies):
@@ -53,7 +51,7 @@ class Outliers:
         pool = context.pool
         folds = pool.fold(_FOLDS)
         # With millions of rows only the detector that is a table look-up scores them all.
-        self._streaming = context.rows > _SMALL
+        self._streaming = context.streaming
         self._global: list[list[_Detector]] = []
         self._class: list[dict[int, _Detector]] = []
         for k in range(_FOLDS):

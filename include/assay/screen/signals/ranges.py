@@ -13,7 +13,7 @@ import numpy as np
 
 from assay.findings import Finding, Outcome
 from assay.screen.calibration import Calibrator
-from assay.screen.context import FOLDS, Context
+from assay.screen.context import Context
 from assay.screen.encoding import F64, MISSING, UNSEEN, Block, Encoder
 
 _CELL_CAP = 60.0
@@ -33,14 +33,15 @@ class Ranges:
         self._context = context
         pool = context.pool
         clean = pool.take(context.null)
-        folds = clean.fold(FOLDS)
-        self._tails = [_Tails(context, clean.take(folds != k)) for k in range(FOLDS)]
+        self._folds = context.folds
+        folds = clean.fold(self._folds)
+        self._tails = [_Tails(context, clean.take(folds != k)) for k in range(self._folds)]
         self._null = Calibrator(self._raw(clean).sum(axis=1), floor=1e-12)
         self._limits = _gross_limits(context, clean)
 
     def _raw(self, block: Block) -> F64:
         out = np.zeros(block.x.shape)
-        folds = block.fold(FOLDS)
+        folds = block.fold(self._folds)
         for k, tails in enumerate(self._tails):
             rows = np.flatnonzero(folds == k)
             if len(rows):

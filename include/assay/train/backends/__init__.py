@@ -90,7 +90,18 @@ class Trainer(Protocol):
 
 
 class BackendUnavailable(Exception):
-    """The backend's tools are not on this machine: the run was not checked rather than failed."""
+    """The backend's tools are not on this machine: the run was not checked rather than failed.
+
+    Attributes:
+        reason: What is missing.
+        next_step: How to get it.
+    """
+
+    def __init__(self, reason: str, next_step: str) -> None:
+        """`str()` joins the two."""
+        super().__init__(f"{reason}; {next_step}")
+        self.reason = reason
+        self.next_step = next_step
 
 
 class DeviceUnavailable(Exception):

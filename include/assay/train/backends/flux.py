@@ -48,7 +48,7 @@ def start_julia() -> JuliaTrainer:
         return _started
     home = find_julia()
     if isinstance(home, JuliaMissing):
-        raise BackendUnavailable(f"{home.reason}; {home.next_step}")
+        raise BackendUnavailable(home.reason, home.next_step)
     # juliacall reads these at its first import. One thread and no handling of signals is what it runs best with:
     # Julia then leaves SIGINT and SIGTERM to Python, and a SIGTERM ends the process.
     os.environ.update(
@@ -64,8 +64,8 @@ def start_julia() -> JuliaTrainer:
         import juliacall
     except Exception as error:  # juliacall raises bare Exception, AssertionError and what ctypes has
         raise BackendUnavailable(
-            f"Julia {home.version} at {home.executable} does not start inside Python: "
-            f"{_first_line(error)}; {HOW_TO_GET_FLUX}"
+            f"Julia {home.version} at {home.executable} does not start inside Python: {_first_line(error)}",
+            HOW_TO_GET_FLUX,
         ) from error
     main = juliacall.Main
     try:
@@ -76,7 +76,8 @@ def start_julia() -> JuliaTrainer:
         main.seval("import AssayTrainer")
     except juliacall.JuliaError as error:
         raise BackendUnavailable(
-            f"the Julia project {home.project} cannot load the trainer: {_first_line(error)}; {HOW_TO_GET_FLUX}"
+            f"the Julia project {home.project} cannot load the trainer: {_first_line(error)}",
+            HOW_TO_GET_FLUX,
         ) from error
     module = main.AssayTrainer
     versions = {str(name): str(module.versions()[name]) for name in module.versions()}
