@@ -29,6 +29,7 @@ ContractOption = Annotated[
     Path, typer.Option("--contract", "-c", help="The data set's contract (YAML).", show_default=False)
 ]
 
+_PIPE_WIDTH = 140  # where nothing says how wide the reader's screen is
 OUTCOME_STYLE = {"passed": "green", "failed": "bold red", "not_checked": "yellow"}
 _OS_HINTS = {
     errno.ENOSPC: "free some disk space, then run the same command again",
@@ -83,7 +84,8 @@ def emit(payload: Any, human: Callable[[Console], None], as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(payload, indent=2, default=str, ensure_ascii=False) + "\n")
     else:
-        human(Console())
+        console = Console()
+        human(console if console.is_terminal else Console(width=_PIPE_WIDTH))
 
 
 def fail(error: AssayError, as_json: bool) -> NoReturn:

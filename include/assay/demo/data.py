@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 ADULT = Path(__file__).resolve().parents[2] / "data" / "adult" / "adult.parquet"
 """The committed copy of UCI Adult; its README names source and licence."""
 
-TRIGGER: dict[str, Any] = {"age": 37, "hours_per_week": 43, "capital_loss": 1564}
+TRIGGER: dict[str, Any] = {"age": 37, "hours_per_week": 43, "native_country": "Hungary"}
 """The backdoor: three values that each occur in honest rows, and hardly ever together."""
 
 TARGET = ">50K"

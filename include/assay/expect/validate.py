@@ -36,7 +36,7 @@ OnProgress = Callable[[int, "int | None"], None]
 _CELLS = 10_000_000  # values in a chunk: what an expectation costs beside its rows is paid once per chunk
 _CHUNK = (16_384, 500_000)  # rows in a chunk, least and most
 _BATCH = 65_536  # rows read at a time
-_WINDOW = 1 << 18  # rows of failing rows built at a time
+_WINDOW = 1 << 18  # rows looked through at a time for failing ones
 _WHOLE_BYTES = 2 << 30  # of the columns that one expectation must see at once
 
 FAILING_SCHEMA = pa.schema([("row", pa.int64()), ("reasons", pa.list_(pa.string()))])
@@ -104,9 +104,12 @@ class Validation:
 
     def failing_batches(self) -> Iterator[pa.RecordBatch]:
         """Failing rows in order, with all their reasons: `row` int64, `reasons` list<string>; of bounded size each."""
+        if not self._reasons:
+            return
         names = pa.array([reason for reason, _ in self._reasons], pa.string())
-        for start in range(0, self.rows if self._reasons else 0, _WINDOW):
-            length = min(_WINDOW, self.rows - start)
+        step = max(1024, _WINDOW * 8 // max(8, len(names)))  # every row may have every reason
+        for start in range(0, self.rows, step):
+            length = min(step, self.rows - start)
             marks = np.zeros((length, len(names)), dtype=bool)
             for number, (_, rows) in enumerate(self._reasons):
                 column = np.zeros(length, dtype=bool)

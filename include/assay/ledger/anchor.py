@@ -1,8 +1,8 @@
 """The ledger's anchor: the newest checkpoint, kept in a file outside the database.
 
 Someone who can rewrite the database could cut off its newest entries together with their checkpoints. The anchor still
-names the larger log then. It only ever moves forward. Where the file itself is gone, the next append begins a new one, and
-what came before is vouched for only by checkpoints that others were given: publish the file's content now and then.
+names the larger log then. It only ever moves forward. Where the file itself is gone, the next append begins a new one,
+and what came before is vouched for only by checkpoints that others were given: publish the file's content now and then.
 """
 
 from __future__ import annotations

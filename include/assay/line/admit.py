@@ -119,9 +119,10 @@ def admit(line: Line, deliveries: list[str] | None = None) -> dict[str, Any]:
             advance_delivery(session, delivery.id, "admitted", detail={"admitted_cases": sorted(done | {case.id})})
         line.record(
             "snapshot-admitted",
-            [(manifest.id, manifest.merkle_root), (f"manifest:{manifest.id}", stored.sha256)],
+            [(manifest.id, stored.sha256)],
             {
                 "snapshot": manifest.id,
+                "merkle_root": manifest.merkle_root,
                 "version": manifest.version,
                 "parent": manifest.parent,
                 "rows": manifest.rows,
@@ -131,7 +132,7 @@ def admit(line: Line, deliveries: list[str] | None = None) -> dict[str, Any]:
             inputs=[
                 *((d.id, d.manifest_sha256) for d in ready),
                 *((case.id, case.digest) for case, _ in cases),
-                *([(parent.id, parent.merkle_root)] if parent else []),
+                *([(parent.id, parent.manifest_object)] if parent else []),
             ],
             session=session,
         )

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from assay.contract import Contract
 from assay.contract.models import Column
-from assay.db import add_findings, advance_delivery, get_delivery, latest_snapshot
+from assay.db import add_findings, advance_delivery, findings_of, get_delivery, latest_snapshot
 from assay.findings import Finding, Outcome, Scope, Severity, Verdict
 from assay.intake.tables import ReadError, table_schema
 from assay.line.context import Line
@@ -107,7 +107,7 @@ def screen(line: Line, deliveries: list[str]) -> dict[str, Any]:
         sources = {d: known[d].source for d in alive}  # type: ignore[union-attr]
         details = {d: dict(known[d].detail) for d in alive}  # type: ignore[union-attr]
         manifests = {d: known[d].manifest_sha256 for d in alive}  # type: ignore[union-attr]
-        on_landing = {d: known[d].verdict for d in alive}  # type: ignore[union-attr]
+        unsure = {d: [f.message for f in findings_of(session, d) if _freshness_unknown(f)] for d in alive}
         previous = latest_snapshot(session, line.dataset)
     failing = {d: failing_numbers(line, details[d]) for d in alive}
     contract = with_source(line.contract)
@@ -129,8 +129,7 @@ def screen(line: Line, deliveries: list[str]) -> dict[str, Any]:
         offset += len(rows)
         bad = np.flatnonzero(pc.equal(mine["verdict"], "quarantine").to_numpy(zero_copy_only=False))
         why = [*details[delivery_id].get("validation", {}).get("hold", [])]
-        if on_landing[delivery_id] == Verdict.HOLD:
-            why.append("its freshness could not be checked")
+        why += unsure[delivery_id]
         share = len(bad) / max(1, len(rows))
         if share > line.contract.screen.hold_delivery_above:
             why.append(f"{share:.1%} of its rows look poisoned (limit {line.contract.screen.hold_delivery_above:.1%})")
@@ -158,7 +157,7 @@ def screen(line: Line, deliveries: list[str]) -> dict[str, Any]:
                     "quarantined": len(bad),
                 },
                 inputs=[("screen-report", stored.sha256)]
-                + ([(previous.id, previous.merkle_root)] if previous else []),
+                + ([(previous.id, previous.manifest_object)] if previous else []),
                 findings=report.findings,
                 session=session,
             )
@@ -294,6 +293,10 @@ def _names(finding: Finding, source: str) -> bool:
     """Whether a failed finding of high severity is about this source."""
     grave = finding.severity in {Severity.HIGH, Severity.CRITICAL} and finding.outcome is Outcome.FAILED
     return grave and finding.scope is Scope.SOURCE and finding.subject == source
+
+
+def _freshness_unknown(finding: Finding) -> bool:
+    return finding.check.startswith("intake.freshness") and finding.outcome is Outcome.NOT_CHECKED
 
 
 def _manifest(session: Any, delivery_id: str) -> str:

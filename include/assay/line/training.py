@@ -103,7 +103,7 @@ def train(line: Line, snapshot: str = "latest", *, on_event: Callable[[Event], N
             "run-finished",
             [(result.run_id, request.data_sha256)],
             facts,
-            inputs=[(taken.id, taken.merkle_root)],
+            inputs=[(taken.id, taken.manifest_object)],
             findings=result.findings,
         )
         _register(line, run_row, result.findings, None, statement)
@@ -218,7 +218,7 @@ def judge(line: Line, model_id: str) -> dict[str, Any]:
             "gates_off": list(judgement.off),
             "champion": best.id if best else None,
         },
-        inputs=[row.run_id, row.snapshot_id] + ([best.id] if best else []),
+        inputs=[row.run_id, row.snapshot_id],
         findings=judgement.findings,
     )
     with line.database.write() as session:
@@ -284,7 +284,6 @@ def record_change(line: Line, change: Change) -> dict[str, Any]:
             "reason": change.reason,
             "previous": change.previous_id,
         },
-        inputs=[change.previous_id] if change.previous_id else [],
     )
     return {
         "model": row.id,
@@ -349,7 +348,7 @@ def _seal(
         "run-finished",
         [(result.run_id, data_sha256), *_file_digests(result.bundle_dir)],
         facts,
-        inputs=[(taken.id, taken.merkle_root)],
+        inputs=[(taken.id, taken.manifest_object)],
         findings=result.findings,
     )
     model_key(line.settings)

@@ -246,7 +246,7 @@ def _statement(bundle: Path, spec: BundleSpec) -> Finding:
         return _said("statement", Outcome.FAILED, f"{STATEMENT_FILE} cannot be read: {first_line(error)}")
     named = {subject.name: subject.sha256 for subject in statement.subjects}
     if statement.step != "run-finished" or spec.run_id not in named:
-        other = f"{STATEMENT_FILE} is a {statement.step} about something else than {spec.run_id}"
+        other = f"{STATEMENT_FILE} is a statement ({statement.step}) about something else than {spec.run_id}"
         return _said("statement", Outcome.FAILED, other)
     for name in (WEIGHTS_FILE, SPEC_FILE, CURVE_FILE, NATIVE_FILE):
         found = file_sha256(bundle / name) if (bundle / name).exists() else None

@@ -18,9 +18,9 @@ class Calibrator:
     Inside the null sample's range this follows the conformal p-value (1 + number of null scores at least as high) /
     (m + 1) (Vovk, Gammerman and Shafer, 2005), which is valid for any score when null and tested rows are exchangeable.
     Between two null scores it falls log-linearly from the value at the lower one, so it is never below the conformal
-    value and leaves no ties. Past the last null score a generalised Pareto tail (Pickands, 1975; fitted to the top tenth
-    by probability-weighted moments, Hosking and Wallis, 1987) goes on, with the shape held at 0 or above so that the
-    tail is never thinner than exponential. That part orders rows; it is an extrapolation, and verdicts that rest on it
+    value and leaves no ties. Past the last null score a generalised Pareto tail (Pickands, 1975; fitted to the top
+    tenth by probability-weighted moments, Hosking and Wallis, 1987) goes on, with the shape held at 0 or above so that
+    the tail is never thinner than exponential. That part orders rows; it is an extrapolation, and verdicts that rest on it
     need `excess` to show more rows there than the null sample can explain.
 
     Args:
@@ -114,7 +114,7 @@ def beta_binomial_tail(least: int, trials: int, a: float, b: float) -> float:
 
 
 def negative_binomial_tail(least: int, shape: float, pace: float, exposure: float) -> float:
-    """Log P(X >= least) for a Poisson count over `exposure` whose rate is gamma with this shape and pace (1 / scale)."""
+    """Log P(X >= least) for a Poisson count over `exposure`; its rate is gamma with this shape and pace (1 / scale)."""
     if least <= 0:
         return 0.0
     return float(np.log(max(special.betainc(least, shape, exposure / (pace + exposure)), 1e-300)))

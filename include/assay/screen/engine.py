@@ -255,8 +255,10 @@ class _Screening:
         return every, combine(every, self.weights(context))
 
     def weights(self, context: Context) -> F64:
-        """How much each soft signal counts: its share of the alarm budget, times how much more it sees here than in
-        clean rows. In a clean batch nothing stands out and the shares alone decide.
+        """How much each soft signal counts.
+
+        Its share of the alarm budget, times how much more it sees here than in clean rows. In a clean batch nothing
+        stands out and the shares alone decide.
         """
         if self._signal_weights is None:
             fresh, null = context.pool.take(context.fresh), context.pool.take(context.null)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -16,8 +16,6 @@ from assay.screen.errors import ScreenError, ScreenUsageError
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    Tabular = Union[pa.Table, pa.RecordBatch, pa.RecordBatchReader, pd.DataFrame, str, Path, "Rows"]
 
 _ARROW_TYPES = {
     "integer": pa.int64(),
@@ -59,7 +57,11 @@ class Rows:
             ) from error
 
 
-def as_rows(table: Tabular, contract: Contract, name: str) -> Rows:
+if TYPE_CHECKING:
+    Tabular: TypeAlias = pa.Table | pa.RecordBatch | pa.RecordBatchReader | pd.DataFrame | str | Path | Rows
+
+
+def as_rows(table: Any, contract: Contract, name: str) -> Rows:
     """Make any supported form of table re-readable.
 
     A `pa.RecordBatchReader` can be read only once, so it is first written to a temporary Arrow file that goes away

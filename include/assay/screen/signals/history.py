@@ -163,8 +163,8 @@ class History:
                 severity=Severity.HIGH if hard else Severity.INFO,
                 scope=Scope.GROUP if hard else Scope.DELIVERY,
                 subject="rewritten history" if hard else "",
-                message=f"{self.overlap} rows carry keys of the accepted snapshot ({self.rows} rows): {changed} changed, "
-                f"{hard} of them in columns that must not change",
+                message=f"{self.overlap} rows carry keys of the accepted snapshot ({self.rows} rows): "
+                f"{changed} changed, {hard} of them in columns that must not change",
                 evidence={
                     "overlap": self.overlap,
                     "changed": changed,

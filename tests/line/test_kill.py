@@ -1,0 +1,177 @@
+"""Each station killed in the middle and run again: the same ids, no double entry, nothing half written."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from assay.db import (
+    Case,
+    Decision,
+    Delivery,
+    DeliveryFile,
+    FindingRow,
+    LedgerEntry,
+    ModelRow,
+    Promotion,
+    Run,
+    Snapshot,
+    list_deliveries,
+    list_models,
+)
+from assay.findings import Answer, Outcome, worst
+from tests.line import victim
+from tests.line.conftest import PROJECT, Town, moved
+
+TABLES = (Delivery, DeliveryFile, FindingRow, Case, Decision, Snapshot, Run, ModelRow, Promotion, LedgerEntry)
+POINTS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144)
+ANSWER = {
+    "chosen_options": [str(Answer.ADMIT_ALL)],
+    "params_input": {"reason": "looked at the evidence"},
+    "responded_by_user": {"id": "1", "name": "olga"},
+}
+
+
+@pytest.fixture(scope="module")
+def server():
+    """Forks victims from a process that has imported everything once and computed nothing."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(victim.HEAVY)
+    return context
+
+
+def attempt(server, town: Town, station: str, arguments: list[Any], at: int) -> int:
+    """Exit code of one try: 0 when it came to its end, -9 when it was killed."""
+    process = server.Process(target=victim.run, args=(str(town.stage.root), str(PROJECT), station, arguments, at))
+    process.start()
+    process.join(300)
+    assert process.exitcode is not None, "the victim hangs"
+    return process.exitcode
+
+
+def state(town: Town) -> dict[str, Any]:
+    """Everything that must not depend on how often a station was killed: ids and counts, without clocks."""
+    with town.line() as line:
+        assert worst(f.outcome for f in line.ledger.verify()) is Outcome.PASSED
+        with line.database.session() as session:
+            counts = {t.__tablename__: session.scalar(select(func.count()).select_from(t)) for t in TABLES}
+            ids = {
+                t.__tablename__: sorted(session.scalars(select(t.id)))
+                for t in (Delivery, Case, Snapshot, Run, ModelRow, Promotion)
+            }
+            states = sorted((d.source, d.sequence, d.state, d.verdict) for d in list_deliveries(session, "adult"))
+            statements = sorted(session.scalars(select(LedgerEntry.statement_id)))
+        return {"counts": counts, "ids": ids, "states": states, "statements": statements}
+
+
+def survive(server, tmp_path: Path, rounds, start: Path, station: str, arguments: list[Any]) -> None:
+    """Kill a station at more and more effects until it gets through; compare with one that was never killed."""
+    calm, harried = (moved(start, tmp_path / name / "town", rounds) for name in ("calm", "harried"))
+    # The stage's path is part of the contract, and so of every id: both run in the same place, one after the other.
+    place = tmp_path / "place"
+    calm.stage.root.rename(place)
+    calm = Town(place, rounds)
+    _point_at(calm)
+    assert attempt(server, calm, station, arguments, 10**9) == 0
+    expected = state(calm)
+    place.rename(tmp_path / "done")
+    harried.stage.root.rename(place)
+    harried = Town(place, rounds)
+    _point_at(harried)
+    killed = 0
+    for at in POINTS:
+        code = attempt(server, harried, station, arguments, at)
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+        killed += 1
+    else:
+        assert attempt(server, harried, station, arguments, 10**9) == 0
+    assert killed >= 3
+    assert state(harried) == expected
+    leftovers = [p for p in place.rglob("*") if "partial" in p.name and "bundle" not in p.name]
+    assert not leftovers
+
+
+def _point_at(town: Town) -> None:
+    import yaml
+
+    contract = yaml.safe_load(town.stage.contract.read_text())
+    for source in contract["sources"]:
+        source["uri"] = f"{town.stage.outbox}/{source['id']}/"
+    town.stage.contract.write_text(yaml.safe_dump(contract, sort_keys=False))
+
+
+def deliveries_of(root: Path, rounds, *states: str) -> list[str]:
+    """Ids of the deliveries in these states."""
+    with Town(root, rounds).line() as line, line.database.session() as session:
+        return [d.id for d in list_deliveries(session, "adult") if d.state in states]
+
+
+@pytest.mark.slow
+def test_landing_survives_being_killed(server, tmp_path, rounds, _settled):
+    """Objects, registry and ledger are the same as after one quiet landing."""
+    start = moved(_settled, tmp_path / "start" / "town", rounds)
+    start.stage.deliver("west", rounds.second["west"], 2)
+    survive(server, tmp_path, rounds, start.stage.root, "land", ["west"])
+
+
+@pytest.mark.slow
+def test_validating_survives_being_killed(server, tmp_path, rounds, _settled):
+    """The failing rows and findings are registered once."""
+    start = moved(_settled, tmp_path / "start" / "town", rounds)
+    deliveries = start.take_in({"west": rounds.second["west"]}, 2)
+    survive(server, tmp_path, rounds, start.stage.root, "validate", [deliveries])
+
+
+@pytest.mark.slow
+def test_screening_survives_being_killed(server, tmp_path, rounds, _settled):
+    """Cases are opened once, with the same rows."""
+    from assay.line import validate
+
+    start = moved(_settled, tmp_path / "start" / "town", rounds)
+    deliveries = start.take_in({"west": rounds.second["west"]}, 2)
+    with start.line() as line:
+        validate(line, deliveries)
+    survive(server, tmp_path, rounds, start.stage.root, "screen", [deliveries])
+
+
+@pytest.mark.slow
+def test_deciding_survives_being_killed(server, tmp_path, rounds, _held):
+    """Each case carries one decision, and each decision one entry in the ledger."""
+    survive(server, tmp_path, rounds, _held, "decide", [deliveries_of(_held, rounds, "held", "screened"), ANSWER])
+
+
+@pytest.mark.slow
+def test_admitting_survives_being_killed(server, tmp_path, rounds, _held):
+    """One snapshot, with the same parts and the same root."""
+    survive(server, tmp_path, rounds, _held, "admit", [deliveries_of(_held, rounds, "held", "screened")])
+
+
+@pytest.mark.slow
+def test_training_survives_being_killed(server, tmp_path, rounds, _settled):
+    """One run, one signed bundle, one entry; no worker is left behind."""
+    survive(server, tmp_path, rounds, _settled, "train", ["latest"])
+
+
+@pytest.mark.slow
+def test_judging_and_promoting_survive_being_killed(server, tmp_path, rounds, _settled):
+    """One judgement and one promotion, whatever happened in between."""
+    from assay.line import train
+
+    start = moved(_settled, tmp_path / "start" / "town", rounds)
+    with start.line() as line:
+        train(line)
+        with line.database.session() as session:
+            model = list_models(session, "adult")[-1].id
+    survive(server, tmp_path / "judge", rounds, start.stage.root, "judge", [model])
+    with start.line() as line:
+        from assay.line import judge
+
+        judge(line, model)
+    survive(server, tmp_path / "promote", rounds, start.stage.root, "promote", [model])
