@@ -2,10 +2,10 @@
 
     python benchmarks/line.py [--rows 1000000 5000000] [--work DIR]
 
-Per size it prints seconds and rows/s of each station (land and verify, validate, screen, admit) and the peak memory of the
-process that ran them; then the naive script (pandas.read_parquet, one Great Expectations suite, PyOD ECOD and IForest,
-sha256sum) on the smallest size, and the ratio of both end-to-end times. Each leg is a fresh process, so that imports and
-memory are counted for both. Machines are noisy: read the ratio, not the seconds.
+Per size it prints seconds and rows/s of each station (land and verify, validate, screen, admit) and the peak memory of
+the process that ran them; then the naive script (pandas.read_parquet, one Great Expectations suite, PyOD ECOD and
+IForest, sha256sum) on the smallest size, and the ratio of both end-to-end times. Each leg is a fresh process, so that
+imports and memory are counted for both. Machines are noisy: read the ratio, not the seconds.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,13 @@ def contract(folder: Path) -> dict:
         "dataset": "bench",
         "publishers": [{"id": "lab"}],
         "sources": [
-            {"id": "lab", "publisher": "lab", "uri": str(folder / "out"), "manifest": "SHA256SUMS", "signature": "SHA256SUMS.sig"}
+            {
+                "id": "lab",
+                "publisher": "lab",
+                "uri": str(folder / "out"),
+                "manifest": "SHA256SUMS",
+                "signature": "SHA256SUMS.sig",
+            }
         ],
         "schema": {
             "key": ["id"],
@@ -89,18 +96,18 @@ def run_line(path: Path) -> dict:
     from assay.line import Line, admit, land, screen, validate
 
     seconds: dict[str, float] = {}
+
+    def timed(name: str, station: Callable[[], dict]) -> dict:
+        begun = time.monotonic()
+        answer = station()
+        seconds[name] = time.monotonic() - begun
+        return answer
+
     with Line.open(path) as line:
-        for name, station in (
-            ("land and verify", lambda: land(line, "lab")),
-            ("validate", lambda: validate(line, deliveries)),
-            ("screen", lambda: screen(line, deliveries)),
-            ("admit", lambda: admit(line, deliveries)),
-        ):
-            begun = time.monotonic()
-            said = station()
-            seconds[name] = time.monotonic() - begun
-            if name == "land and verify":
-                deliveries = [said["delivery"]]
+        deliveries = [timed("land and verify", lambda: land(line, "lab"))["delivery"]]
+        timed("validate", lambda: validate(line, deliveries))
+        timed("screen", lambda: screen(line, deliveries))
+        said = timed("admit", lambda: admit(line, deliveries))
     seconds["end to end"] = time.monotonic() - started
     return {"seconds": seconds, "admitted": said["admitted"], "peak_mb": _peak_mb()}
 
@@ -120,7 +127,9 @@ def run_naive(path: Path) -> dict:
     frame = pd.read_parquet(folder)
     suite = gx.ExpectationSuite(name="bench")
     for i in range(FEATURES):
-        suite.add_expectation(gx.expectations.ExpectColumnValuesToBeBetween(column=f"x{i:02}", min_value=-50, max_value=50))
+        suite.add_expectation(
+            gx.expectations.ExpectColumnValuesToBeBetween(column=f"x{i:02}", min_value=-50, max_value=50)
+        )
     suite.add_expectation(gx.expectations.ExpectColumnValuesToBeUnique(column="id"))
     suite.add_expectation(gx.expectations.ExpectColumnValuesToBeInSet(column="y", value_set=["no", "yes"]))
     batch = gx.get_context(mode="ephemeral").data_sources.add_pandas("p").add_dataframe_asset("a")
@@ -141,7 +150,12 @@ def _peak_mb() -> int:
 def leg(kind: str, path: Path, home: Path) -> dict:
     """Run one leg in a fresh process."""
     include = Path(__file__).resolve().parents[1] / "include"
-    environment = {**os.environ, "ASSAY_HOME": str(home), "PYTHONPATH": str(include), "PYTHONWARNINGS": "ignore"}
+    environment = {
+        **os.environ,
+        "ASSAY_HOME": str(home),
+        "PYTHONPATH": str(include),
+        "PYTHONWARNINGS": "ignore",
+    }
     command = [sys.executable, __file__, "--leg", kind, "--contract", str(path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -151,9 +165,13 @@ def leg(kind: str, path: Path, home: Path) -> dict:
 
 def main() -> None:
     """Entry point."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 5_000_000])
-    parser.add_argument("--work", type=Path, help="folder for data (default: a temporary one, deleted at the end)")
+    parser.add_argument(
+        "--work", type=Path, help="folder for data (default: a temporary one, deleted at the end)"
+    )
     parser.add_argument("--no-naive", action="store_true", help="leave the naive script out")
     parser.add_argument("--leg", choices=["line", "naive"], help=argparse.SUPPRESS)
     parser.add_argument("--contract", type=Path, help=argparse.SUPPRESS)
@@ -170,15 +188,19 @@ def main() -> None:
             results[rows] = leg("line", path, work / f"home-{rows}")
             for name, seconds in results[rows]["seconds"].items():
                 peak = results[rows]["peak_mb"] if name == "end to end" else ""
-                print(f"{rows:>10,}  {name:<16} {seconds:>8.1f} {rows / seconds:>12,.0f} {peak:>8}", flush=True)
+                print(
+                    f"{rows:>10,}  {name:<16} {seconds:>8.1f} {rows / seconds:>12,.0f} {peak:>8}", flush=True
+                )
             print(f"{'':>10}  {results[rows]['admitted']:,} rows admitted")
             shutil.rmtree(work / f"home-{rows}", ignore_errors=True)
         if not arguments.no_naive:
             naive = leg("naive", work / str(smallest) / "bench.yaml", work / "home-naive")
             seconds = naive["seconds"]["end to end"]
-            print(f"{smallest:>10,}  {'naive script':<16} {seconds:>8.1f} {smallest / seconds:>12,.0f} {naive['peak_mb']:>8}")
+            print(
+                f"{smallest:>10,}  {'naive script':<16} {seconds:>8.1f} {smallest / seconds:>12,.0f} {naive['peak_mb']:>8}"
+            )
             ratio = seconds / results[smallest]["seconds"]["end to end"]
-            print(f"ratio: the line is {ratio:.2f} x as fast as the naive script, end to end, on {smallest:,} rows")
+            print(f"ratio: end to end on {smallest:,} rows, the line is {ratio:.2f} x as fast as the naive script")
     finally:
         if arguments.work is None:
             shutil.rmtree(work, ignore_errors=True)

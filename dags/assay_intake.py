@@ -8,10 +8,10 @@ from typing import Any
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import DAG, Param, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
-from assay_airflow import broken, call, common, contracts, snapshot_asset
 
 from assay.contract import Contract
 from assay.findings import Answer
+from assay_airflow import broken, call, common, contracts, snapshot_asset
 
 
 def intake(path: Path, contract: Contract) -> DAG:
@@ -21,7 +21,11 @@ def intake(path: Path, contract: Contract) -> DAG:
         dag_id=f"{contract.dataset}__intake",
         schedule=contract.schedule,
         doc_md=f"{intake.__doc__}\n\n{contract.description}",
-        params={"sources": Param([s.id for s in contract.sources], type="array", description="Sources to take in.")},
+        params={
+            "sources": Param(
+                [s.id for s in contract.sources], type="array", description="Sources to take in."
+            )
+        },
         **common(contract, "intake"),
     )
     def build() -> None:
@@ -29,11 +33,11 @@ def intake(path: Path, contract: Contract) -> DAG:
         def sources(params: dict[str, Any] | None = None) -> list[str]:
             return list((params or {})["sources"])
 
-        @task(doc_md="Copy and prove one delivery: signature, checksums, completeness, freshness. Red: rejected.")
+        @task(
+            doc_md="Copy and prove one delivery: signature, checksums, completeness, freshness. Red: rejected."
+        )
         def land(source: str) -> dict[str, Any]:
-            from assay.line import land as station
-
-            return call(station, path, source)
+            return call(path, "land", source)
 
         @task(doc_md="The deliveries that were proved and are new.", trigger_rule="all_done")
         def proved(landed: list[dict[str, Any]]) -> list[str]:
@@ -44,15 +48,11 @@ def intake(path: Path, contract: Contract) -> DAG:
 
         @task(doc_md="The contract's expectations on every row; failing rows are put aside.")
         def validate(deliveries: list[str]) -> dict[str, Any]:
-            from assay.line import validate as station
-
-            return call(station, path, deliveries)
+            return call(path, "validate", deliveries)
 
         @task(doc_md="A verdict per row, a verdict per delivery, and cases for what is doubtful.")
         def screen(deliveries: list[str], validated: dict[str, Any]) -> dict[str, Any]:
-            from assay.line import screen as station
-
-            return call(station, path, deliveries)
+            return call(path, "screen", deliveries)
 
         @task.short_circuit(doc_md="Does a human have to look?", ignore_downstream_trigger_rules=False)
         def held(screened: dict[str, Any]) -> bool:
@@ -72,24 +72,26 @@ def intake(path: Path, contract: Contract) -> DAG:
 
         @task(doc_md="Record the answer as decisions on the cases.")
         def decide(deliveries: list[str], answer: dict[str, Any]) -> dict[str, Any]:
-            from assay.line import decide as station
+            return call(path, "decide", deliveries, answer)
 
-            return call(station, path, deliveries, answer)
-
-        @task(doc_md="Admit what may enter as a new snapshot.", trigger_rule="all_done", outlets=[snapshot_asset(contract.dataset)])
+        @task(
+            doc_md="Admit what may enter as a new snapshot.",
+            trigger_rule="all_done",
+            outlets=[snapshot_asset(contract.dataset)],
+        )
         def admit(deliveries: list[str] | None) -> dict[str, Any]:
-            from assay.line import admit as station
-
-            admitted = call(station, path, deliveries or [])
+            admitted = call(path, "admit", deliveries or [])
             if not admitted["snapshot"]:
                 raise AirflowSkipException("nothing new to admit")
             return admitted
 
-        @task(doc_md="Red if any delivery of this run was rejected or still waits.", trigger_rule="all_done", retries=0)
+        @task(
+            doc_md="Red if any delivery of this run was rejected or still waits.",
+            trigger_rule="all_done",
+            retries=0,
+        )
         def verdicts(names: list[str], landed: list[dict[str, Any]]) -> dict[str, Any]:
-            from assay.line import verdicts as station
-
-            return call(station, path, names, list(landed))
+            return call(path, "verdicts", names, list(landed))
 
         names = sources()
         landed = land.expand(source=names)

@@ -8,9 +8,9 @@ from typing import Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import DAG, Param, dag, task
-from assay_airflow import TRAINING_POOL, TRAINING_QUEUE, call, common, contracts, model_asset, snapshot_asset
 
 from assay.contract import Contract
+from assay_airflow import TRAINING_POOL, TRAINING_QUEUE, call, common, contracts, model_asset, snapshot_asset
 
 
 def training(path: Path, contract: Contract) -> DAG:
@@ -31,21 +31,15 @@ def training(path: Path, contract: Contract) -> DAG:
             execution_timeout=contract.training.timeout + timedelta(minutes=10),
         )
         def train(params: dict[str, Any] | None = None) -> dict[str, Any]:
-            from assay.line import train as station
-
-            return call(station, path, (params or {})["snapshot"])
+            return call(path, "train", (params or {})["snapshot"])
 
         @task(doc_md="Every gate of the contract, against the champion. Red: the challenger is refused.")
         def judge(trained: dict[str, Any]) -> dict[str, Any]:
-            from assay.line import judge as station
-
-            return call(station, path, trained["model"])
+            return call(path, "judge", trained["model"])
 
         @task(doc_md="Make the challenger the champion.", outlets=[model_asset(contract.dataset)])
         def promote(judged: dict[str, Any], answer: dict[str, Any] | None = None) -> dict[str, Any]:
-            from assay.line import promote as station
-
-            return call(station, path, judged["model"], answer)
+            return call(path, "promote", judged["model"], answer)
 
         judged = judge(train())
         if contract.review.promotion == "manual":
@@ -56,7 +50,9 @@ def training(path: Path, contract: Contract) -> DAG:
                 options=["Promote", "Refuse"],
                 defaults=["Refuse"] if contract.review.on_timeout == "reject" else None,
                 response_timeout=contract.review.timeout,
-                params={"reason": Param("looked at the gates", type="string", minLength=3, description="Why?")},
+                params={
+                    "reason": Param("looked at the gates", type="string", minLength=3, description="Why?")
+                },
                 retries=1,
             )
             judged >> approve

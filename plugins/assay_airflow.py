@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -24,7 +25,11 @@ TRAINING_QUEUE = os.environ.get("ASSAY_TRAINING_QUEUE", "default")
 """Celery queue of the training task; `gpu` where a GPU worker listens to a queue of its own."""
 
 START = pendulum.datetime(2026, 1, 1, tz="UTC")
-RETRIES: dict[str, Any] = {"retries": 2, "retry_delay": timedelta(seconds=10), "retry_exponential_backoff": True}
+RETRIES: dict[str, Any] = {
+    "retries": 2,
+    "retry_delay": timedelta(seconds=10),
+    "retry_exponential_backoff": True,
+}
 
 
 def contracts() -> Iterator[tuple[Path, Contract | ContractError]]:
@@ -55,12 +60,14 @@ def airflow_errors() -> Iterator[None]:
         raise AirflowFailException(str(error)) from None
 
 
-def call(station: Callable[..., dict[str, Any]], path: Path, *arguments: Any) -> dict[str, Any]:
-    """Run a station of the line on a contract, with its result small enough to travel between tasks."""
-    from assay.line import Line
+def call(path: Path, station: str, *arguments: Any) -> dict[str, Any]:
+    """Run a station of the line on a contract; its result is small enough to travel between tasks."""
+    from assay import line
 
-    with airflow_errors(), Line.open(path) as line:
-        return station(line, *arguments)
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # it reports its own import, line by line
+    with airflow_errors(), line.Line.open(path) as opened:
+        answer: dict[str, Any] = getattr(line, station)(opened, *arguments)
+    return answer
 
 
 def common(contract: Contract, kind: str) -> dict[str, Any]:

@@ -9,7 +9,19 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ["demo", "doctor", "contract", "trust", "verify", "validate", "screen", "cases", "ledger", "train", "model"]
+COMMANDS = [
+    "demo",
+    "doctor",
+    "contract",
+    "trust",
+    "verify",
+    "validate",
+    "screen",
+    "cases",
+    "ledger",
+    "train",
+    "model",
+]
 SUBCOMMANDS = {
     "contract": ["check", "schema", "import"],
     "trust": ["add", "list", "revoke"],
@@ -21,7 +33,11 @@ SUBCOMMANDS = {
 
 def assay(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "assay.cli", *arguments], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-m", "assay.cli", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
 
 

@@ -88,7 +88,9 @@ def test_a_file_that_is_no_database_fails(assay_home, no_julia):
 def test_a_broken_contract_fails_and_a_good_one_passes(assay_home, no_julia, tmp_path, monkeypatch):
     """Each contract of the folder is looked at."""
     monkeypatch.setenv("ASSAY_CONTRACTS_DIR", str(tmp_path))
-    (tmp_path / "good.yaml").write_text("version: 1\ndataset: good\nschema: {columns: {a: {type: integer}}}\n")
+    (tmp_path / "good.yaml").write_text(
+        "version: 1\ndataset: good\nschema: {columns: {a: {type: integer}}}\n"
+    )
     (tmp_path / "bad.yaml").write_text("version: 1\ndataset: bad\n")
     outcomes = [f.outcome for f in examine(Settings.from_env()) if f.check == "doctor.contracts"]
     assert sorted(outcomes) == [Outcome.FAILED, Outcome.PASSED]
@@ -97,7 +99,11 @@ def test_a_broken_contract_fails_and_a_good_one_passes(assay_home, no_julia, tmp
 def test_the_command_s_exit_code_is_the_worst_outcome(assay_home, no_julia):
     """A machine that lacks something exits with 3: not checked is not passed."""
     done = subprocess.run(
-        [sys.executable, "-m", "assay.cli", "doctor", "--json"], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-m", "assay.cli", "doctor", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
     findings = json.loads(done.stdout)
     assert {f["outcome"] for f in findings} == {"passed", "not_checked"}

@@ -9,14 +9,16 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
 _COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("assay.commands.demo", "The whole line on real data, with attacks."),
     "doctor": ("assay.commands.doctor", "What this machine has and lacks, with the next step."),
-    "contract": ("assay.commands.contract", "Check a contract, print its JSON Schema, import from other formats."),
+    "contract": (
+        "assay.commands.contract",
+        "Check a contract, print its JSON Schema, import from other formats.",
+    ),
     "trust": ("assay.commands.trust", "Publishers' keys: add, list, revoke."),
     "verify": ("assay.commands.verify", "Checksums, signature, completeness and freshness of one delivery."),
     "validate": ("assay.commands.validate", "Expectations of the contract on a table, with failing rows."),
@@ -31,10 +33,10 @@ _COMMANDS: dict[str, tuple[str, str]] = {
 class _LazyGroup(TyperGroup):
     """A group whose commands are imported on use."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         return list(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> Any:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in _COMMANDS:
             return None
         module = importlib.import_module(_COMMANDS[cmd_name][0])
@@ -42,7 +44,7 @@ class _LazyGroup(TyperGroup):
         command.name = cmd_name
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
 

@@ -29,7 +29,9 @@ def examine(settings: Settings) -> list[Finding]:
         try:
             findings.extend(look(settings))
         except (AssayError, OSError) as error:
-            findings.append(_said(look.__name__.strip("_"), Outcome.FAILED, str(error).splitlines()[0], _next_of(error)))
+            findings.append(
+                _said(look.__name__.strip("_"), Outcome.FAILED, str(error).splitlines()[0], _next_of(error))
+            )
     return findings
 
 
@@ -59,24 +61,37 @@ def _python(settings: Settings) -> Iterator[Finding]:
 
 def _home(settings: Settings) -> Iterator[Finding]:
     if not settings.home.exists():
-        yield _said("home", Outcome.NOT_CHECKED, f"{settings.home} does not exist yet", "the first command makes it")
+        yield _said(
+            "home", Outcome.NOT_CHECKED, f"{settings.home} does not exist yet", "the first command makes it"
+        )
         return
     if not os.access(settings.home, os.W_OK):
-        yield _said("home", Outcome.FAILED, f"{settings.home} is not writable", "set ASSAY_HOME to a folder of yours")
+        yield _said(
+            "home", Outcome.FAILED, f"{settings.home} is not writable", "set ASSAY_HOME to a folder of yours"
+        )
         return
     free = shutil.disk_usage(settings.home).free
     mode = settings.home.stat().st_mode & 0o077
     if mode:
-        yield _said("home", Outcome.FAILED, f"{settings.home} is open to others", f"chmod 700 {settings.home}")
+        yield _said(
+            "home", Outcome.FAILED, f"{settings.home} is open to others", f"chmod 700 {settings.home}"
+        )
     elif free < _MIN_FREE:
-        yield _said("home", Outcome.FAILED, f"only {free / 2**30:.1f} GiB free in {settings.home}", "free some space")
+        yield _said(
+            "home", Outcome.FAILED, f"only {free / 2**30:.1f} GiB free in {settings.home}", "free some space"
+        )
     else:
         yield _said("home", Outcome.PASSED, f"{settings.home}, {free / 2**30:.0f} GiB free")
 
 
 def _store(settings: Settings) -> Iterator[Finding]:
-    if settings.store_uri.startswith("file://") and not Path(settings.store_uri.removeprefix("file://")).exists():
-        yield _said("store", Outcome.NOT_CHECKED, f"{settings.store_uri} is empty", "the first delivery makes it")
+    if (
+        settings.store_uri.startswith("file://")
+        and not Path(settings.store_uri.removeprefix("file://")).exists()
+    ):
+        yield _said(
+            "store", Outcome.NOT_CHECKED, f"{settings.store_uri} is empty", "the first delivery makes it"
+        )
         return
     from assay.store import open_store
 
@@ -91,7 +106,9 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
     file = settings.database_url.removeprefix("sqlite:///")
     if file != settings.database_url and not Path(file).exists():
-        yield _said("database", Outcome.NOT_CHECKED, f"{file} does not exist yet", "the first command makes it")
+        yield _said(
+            "database", Outcome.NOT_CHECKED, f"{file} does not exist yet", "the first command makes it"
+        )
         return
     database = Database(settings.database_url)
     try:
@@ -102,7 +119,12 @@ def _database(settings: Settings) -> Iterator[Finding]:
     if revision == HEAD:
         yield _said("database", Outcome.PASSED, f"{shown}, schema {revision}")
     else:
-        yield _said("database", Outcome.NOT_CHECKED, f"{shown} has schema {revision}", f"the next command migrates to {HEAD}")
+        yield _said(
+            "database",
+            Outcome.NOT_CHECKED,
+            f"{shown} has schema {revision}",
+            f"the next command migrates to {HEAD}",
+        )
 
 
 def _keys(settings: Settings) -> Iterator[Finding]:
@@ -112,7 +134,12 @@ def _keys(settings: Settings) -> Iterator[Finding]:
     if open_keys:
         yield _said("keys", Outcome.FAILED, f"readable by others: {', '.join(open_keys)}", "chmod 600 them")
     elif not private:
-        yield _said("keys", Outcome.NOT_CHECKED, f"no key in {settings.keys_dir} yet", "the first statement makes them")
+        yield _said(
+            "keys",
+            Outcome.NOT_CHECKED,
+            f"no key in {settings.keys_dir} yet",
+            "the first statement makes them",
+        )
     else:
         yield _said("keys", Outcome.PASSED, f"{len(private)} in {settings.keys_dir}, for the owner alone")
 
@@ -122,12 +149,19 @@ def _contracts(settings: Settings) -> Iterator[Finding]:
 
     paths = find_contracts(settings.contracts_dir) if settings.contracts_dir.is_dir() else []
     if not paths:
-        yield _said("contracts", Outcome.NOT_CHECKED, f"none in {settings.contracts_dir}", "write one; `assay contract schema` helps")
+        yield _said(
+            "contracts",
+            Outcome.NOT_CHECKED,
+            f"none in {settings.contracts_dir}",
+            "write one; `assay contract schema` helps",
+        )
     for path in paths:
         try:
             yield _said("contracts", Outcome.PASSED, f"{path.name}: data set {load_contract(path).dataset}")
         except ContractError as error:
-            yield _said("contracts", Outcome.FAILED, str(error).splitlines()[0], f"assay contract check {path}")
+            yield _said(
+                "contracts", Outcome.FAILED, str(error).splitlines()[0], f"assay contract check {path}"
+            )
 
 
 def _airflow(settings: Settings) -> Iterator[Finding]:
@@ -141,5 +175,3 @@ def _julia(settings: Settings) -> Iterator[Finding]:
     from assay.train import julia_status
 
     yield from julia_status().findings
-
-

@@ -1,6 +1,7 @@
 """What a check answers: an outcome, how bad it is, what it is about, and the evidence.
 
-An outcome has three values. `not_checked` is never `passed`: a check that lacks its tool, key, reference or data says so.
+An outcome has three values. `not_checked` is never `passed`: a check that lacks its tool, key, reference or data says
+so.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ class Settings:
         database_url: SQLAlchemy URL (`ASSAY_DATABASE_URL`, default SQLite in `home`).
         store_uri: fsspec URI of the object store (`ASSAY_STORE_URI`, default a folder in `home`).
         keys_dir: Signing keys (`ASSAY_KEYS_DIR`, default a folder in `home`).
-        contracts_dir: One YAML file per data set (`ASSAY_CONTRACTS_DIR`, default the `contracts` folder beside the package).
-        ledger_key_file: The ledger's Ed25519 key from elsewhere than `keys_dir` (`ASSAY_LEDGER_KEY_FILE`), e.g. a mount.
+        contracts_dir: One YAML file per data set (`ASSAY_CONTRACTS_DIR`, default `contracts` beside the package).
+        ledger_key_file: The ledger's Ed25519 key from elsewhere than `keys_dir` (`ASSAY_LEDGER_KEY_FILE`).
         ledger_key_pem: The same key as PEM text (`ASSAY_LEDGER_KEY`); goes before the file, and is never printed.
         model_key_file: The models' P-256 key from elsewhere than `keys_dir` (`ASSAY_MODEL_KEY_FILE`).
         ledger_head_file: The ledger's anchor from elsewhere than `home` (`ASSAY_LEDGER_HEAD_FILE`).

@@ -60,7 +60,9 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Airflow:
     rounds = make_rounds(seed=5, first=400, second=300, trusted=400, rewritten=30)
     airflow.stage.build(rounds, str(airflow.stage.outbox), PROJECT / "include" / "contracts" / "adult.yaml")
     contract = yaml.safe_load(airflow.stage.contract.read_text())
-    contract["training"].update(backend="reference", epochs=8, batch_size=32, layers=[{"dense": 16, "activation": "relu"}])
+    contract["training"].update(
+        backend="reference", epochs=8, batch_size=32, layers=[{"dense": 16, "activation": "relu"}]
+    )
     contract["gates"] = {"min_accuracy": 0.6}
     airflow.stage.contract.write_text(yaml.safe_dump(contract, sort_keys=False))
     (airflow.stage.contract.parent / "broken.yaml").write_text("version: 1\ndataset: broken\nschma: {}\n")

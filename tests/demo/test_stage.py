@@ -45,7 +45,9 @@ def test_the_truth_about_the_poison_is_true(rounds):
     assert changed == {key for keys in kinds.values() for key in keys}
     doors = [row for row in west.to_pylist() if row["person_id"] in set(rounds.poison.backdoored)]
     assert all(row["income"] == TARGET and all(row[c] == v for c, v in TRIGGER.items()) for row in doors)
-    flips = {r["person_id"]: r["income"] for r in west.to_pylist() if r["person_id"] in set(rounds.poison.flipped)}
+    flips = {
+        r["person_id"]: r["income"] for r in west.to_pylist() if r["person_id"] in set(rounds.poison.flipped)
+    }
     assert all(was["income"] != flips[was["person_id"]] for was in clean if was["person_id"] in flips)
 
 

@@ -425,6 +425,14 @@ def test_a_wrong_expectation_is_found_before_any_data_is_read(tmp_path: Path) ->
         validate_files([tmp_path / "missing.parquet"], of)
 
 
+def test_a_delivery_without_tables_does_not_pass() -> None:
+    """Expectations hold for all rows of nothing, which proves nothing."""
+    with pytest.raises(UsageError, match="no table to validate"):
+        validate_files([], contract({"v": "integer"}))
+    with pytest.raises(ReadError, match="no rows"):
+        validate_table(pa.table({"v": pa.array([], pa.int64())}), contract({"v": "integer"}))
+
+
 def test_nothing_is_sent_anywhere() -> None:
     """Telemetry is off before the library is imported."""
     one("integer", [1])

@@ -55,7 +55,12 @@ def build_town(root: Path, rounds: Rounds, database_url: str | None = None) -> T
     town = Town(root, rounds, database_url)
     town.stage.build(rounds, str(town.stage.outbox), PROJECT / "include" / "contracts" / "adult.yaml")
     town.change(
-        training={"backend": "reference", "epochs": 8, "batch_size": 32, "layers": [{"dense": 16, "activation": "relu"}]},
+        training={
+            "backend": "reference",
+            "epochs": 8,
+            "batch_size": 32,
+            "layers": [{"dense": 16, "activation": "relu"}],
+        },
         gates={"min_accuracy": 0.7, "max_slice_gap": None, "min_slice_rows": 20},
         screen={"false_discovery_rate": 0.05, "hold_delivery_above": 0.05},
     )
@@ -75,7 +80,7 @@ def town(tmp_path: Path, rounds: Rounds) -> Town:
 
 
 @pytest.fixture(scope="session")
-def _settled(tmp_path_factory: pytest.TempPathFactory, rounds: Rounds) -> Path:
+def settled_root(tmp_path_factory: pytest.TempPathFactory, rounds: Rounds) -> Path:
     town = build_town(tmp_path_factory.mktemp("settled") / "town", rounds)
     deliveries = town.take_in(rounds.first, 1)
     with town.line() as line:
@@ -86,8 +91,8 @@ def _settled(tmp_path_factory: pytest.TempPathFactory, rounds: Rounds) -> Path:
 
 
 @pytest.fixture(scope="session")
-def _held(tmp_path_factory: pytest.TempPathFactory, rounds: Rounds, _settled: Path) -> Path:
-    town = moved(_settled, tmp_path_factory.mktemp("held") / "town", rounds)
+def held_root(tmp_path_factory: pytest.TempPathFactory, rounds: Rounds, settled_root: Path) -> Path:
+    town = moved(settled_root, tmp_path_factory.mktemp("held") / "town", rounds)
     deliveries = town.take_in(rounds.second, 2)
     with town.line() as line:
         validate(line, deliveries)
@@ -107,15 +112,15 @@ def moved(root: Path, to: Path, rounds: Rounds) -> Town:
 
 
 @pytest.fixture
-def settled_town(tmp_path: Path, rounds: Rounds, _settled: Path) -> Town:
+def settled_town(tmp_path: Path, rounds: Rounds, settled_root: Path) -> Town:
     """A town whose clean first round is admitted as snapshot 1."""
-    return moved(_settled, tmp_path / "town", rounds)
+    return moved(settled_root, tmp_path / "town", rounds)
 
 
 @pytest.fixture
-def held_town(tmp_path: Path, rounds: Rounds, _held: Path) -> Town:
+def held_town(tmp_path: Path, rounds: Rounds, held_root: Path) -> Town:
     """A settled town whose second round is screened; `west` is compromised and held."""
-    return moved(_held, tmp_path / "town", rounds)
+    return moved(held_root, tmp_path / "town", rounds)
 
 
 __all__ = ["SOURCES", "Town", "build_town", "moved"]

@@ -29,7 +29,10 @@ from assay.line import (
 from assay.line.snapshots import manifest_of, snapshot_table
 from assay.quarantine import list_cases
 
-ANSWER = {"params_input": {"reason": "looked at the evidence"}, "responded_by_user": {"id": "1", "name": "olga"}}
+ANSWER = {
+    "params_input": {"reason": "looked at the evidence"},
+    "responded_by_user": {"id": "1", "name": "olga"},
+}
 
 
 def answer(choice: Answer) -> dict:
@@ -73,7 +76,9 @@ def test_every_row_of_a_snapshot_names_its_delivery_source_file_and_record(settl
     assert sent.slice(row["_record"], 1)["person_id"].to_pylist() == [row["person_id"]]
 
 
-def test_one_changed_byte_is_rejected_before_anything_is_parsed_and_a_whole_delivery_still_comes_in(settled_town):
+def test_one_changed_byte_is_rejected_before_anything_is_parsed_and_a_whole_delivery_still_comes_in(
+    settled_town,
+):
     """Tampering rejects the delivery without validation; the same delivery, whole, is accepted afterwards."""
     copy = settled_town.stage.deliver("east", settled_town.rounds.second["east"], 2)
     settled_town.stage.tamper("east")
@@ -132,7 +137,11 @@ def test_a_compromised_source_is_held_and_its_poison_is_in_cases(held_town):
         with line.database.session() as session:
             states = {d.source: d.state for d in list_deliveries(session, "adult") if d.sequence == 2}
         assert states == {"west": "held", "east": "screened", "north": "screened"}
-        cases = {c.kind: c for c in list_cases(line.database, dataset="adult", status="open") if c.source == "west" and c.blocking}
+        cases = {
+            c.kind: c
+            for c in list_cases(line.database, dataset="adult", status="open")
+            if c.source == "west" and c.blocking
+        }
     assert {"delivery", "screening"} <= set(cases)
     assert cases["screening"].rows >= 60
 
@@ -183,7 +192,9 @@ def test_admitting_everything_lets_quarantined_rows_in_under_the_decision_s_id(h
             snapshot = latest_snapshot(session, "adult")
         table = snapshot_table(line, snapshot)
         released = table.filter(pc.is_valid(table["_decision"]))
-        case = next(c for c in list_cases(line.database, status="released", kind="screening") if c.source == "west")
+        case = next(
+            c for c in list_cases(line.database, status="released", kind="screening") if c.source == "west"
+        )
     assert set(released["_decision"].to_pylist()) == {case.decision_id}
     assert released.num_rows == case.rows
     assert len(set(table["person_id"].to_pylist())) == table.num_rows
@@ -226,7 +237,9 @@ def test_admitting_again_gives_the_same_snapshot_and_enters_nothing(settled_town
         size = line.ledger.size
         again = admit(line, deliveries)
         assert again["snapshot"] == before.id
-        assert (line.ledger.size() if callable(size) else line.ledger.size) == (size() if callable(size) else size)
+        assert (line.ledger.size() if callable(size) else line.ledger.size) == (
+            size() if callable(size) else size
+        )
         assert admit(line, [])["snapshot"] is None
 
 

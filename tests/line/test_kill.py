@@ -47,7 +47,9 @@ def server():
 
 def attempt(server, town: Town, station: str, arguments: list[Any], at: int) -> int:
     """Exit code of one try: 0 when it came to its end, -9 when it was killed."""
-    process = server.Process(target=victim.run, args=(str(town.stage.root), str(PROJECT), station, arguments, at))
+    process = server.Process(
+        target=victim.run, args=(str(town.stage.root), str(PROJECT), station, arguments, at)
+    )
     process.start()
     process.join(300)
     assert process.exitcode is not None, "the victim hangs"
@@ -64,7 +66,9 @@ def state(town: Town) -> dict[str, Any]:
                 t.__tablename__: sorted(session.scalars(select(t.id)))
                 for t in (Delivery, Case, Snapshot, Run, ModelRow, Promotion)
             }
-            states = sorted((d.source, d.sequence, d.state, d.verdict) for d in list_deliveries(session, "adult"))
+            states = sorted(
+                (d.source, d.sequence, d.state, d.verdict) for d in list_deliveries(session, "adult")
+            )
             statements = sorted(session.scalars(select(LedgerEntry.statement_id)))
         return {"counts": counts, "ids": ids, "states": states, "statements": statements}
 
@@ -114,27 +118,27 @@ def deliveries_of(root: Path, rounds, *states: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_landing_survives_being_killed(server, tmp_path, rounds, _settled):
+def test_landing_survives_being_killed(server, tmp_path, rounds, settled_root):
     """Objects, registry and ledger are the same as after one quiet landing."""
-    start = moved(_settled, tmp_path / "start" / "town", rounds)
+    start = moved(settled_root, tmp_path / "start" / "town", rounds)
     start.stage.deliver("west", rounds.second["west"], 2)
     survive(server, tmp_path, rounds, start.stage.root, "land", ["west"])
 
 
 @pytest.mark.slow
-def test_validating_survives_being_killed(server, tmp_path, rounds, _settled):
+def test_validating_survives_being_killed(server, tmp_path, rounds, settled_root):
     """The failing rows and findings are registered once."""
-    start = moved(_settled, tmp_path / "start" / "town", rounds)
+    start = moved(settled_root, tmp_path / "start" / "town", rounds)
     deliveries = start.take_in({"west": rounds.second["west"]}, 2)
     survive(server, tmp_path, rounds, start.stage.root, "validate", [deliveries])
 
 
 @pytest.mark.slow
-def test_screening_survives_being_killed(server, tmp_path, rounds, _settled):
+def test_screening_survives_being_killed(server, tmp_path, rounds, settled_root):
     """Cases are opened once, with the same rows."""
     from assay.line import validate
 
-    start = moved(_settled, tmp_path / "start" / "town", rounds)
+    start = moved(settled_root, tmp_path / "start" / "town", rounds)
     deliveries = start.take_in({"west": rounds.second["west"]}, 2)
     with start.line() as line:
         validate(line, deliveries)
@@ -142,29 +146,38 @@ def test_screening_survives_being_killed(server, tmp_path, rounds, _settled):
 
 
 @pytest.mark.slow
-def test_deciding_survives_being_killed(server, tmp_path, rounds, _held):
+def test_deciding_survives_being_killed(server, tmp_path, rounds, held_root):
     """Each case carries one decision, and each decision one entry in the ledger."""
-    survive(server, tmp_path, rounds, _held, "decide", [deliveries_of(_held, rounds, "held", "screened"), ANSWER])
+    survive(
+        server,
+        tmp_path,
+        rounds,
+        held_root,
+        "decide",
+        [deliveries_of(held_root, rounds, "held", "screened"), ANSWER],
+    )
 
 
 @pytest.mark.slow
-def test_admitting_survives_being_killed(server, tmp_path, rounds, _held):
+def test_admitting_survives_being_killed(server, tmp_path, rounds, held_root):
     """One snapshot, with the same parts and the same root."""
-    survive(server, tmp_path, rounds, _held, "admit", [deliveries_of(_held, rounds, "held", "screened")])
+    survive(
+        server, tmp_path, rounds, held_root, "admit", [deliveries_of(held_root, rounds, "held", "screened")]
+    )
 
 
 @pytest.mark.slow
-def test_training_survives_being_killed(server, tmp_path, rounds, _settled):
+def test_training_survives_being_killed(server, tmp_path, rounds, settled_root):
     """One run, one signed bundle, one entry; no worker is left behind."""
-    survive(server, tmp_path, rounds, _settled, "train", ["latest"])
+    survive(server, tmp_path, rounds, settled_root, "train", ["latest"])
 
 
 @pytest.mark.slow
-def test_judging_and_promoting_survive_being_killed(server, tmp_path, rounds, _settled):
+def test_judging_and_promoting_survive_being_killed(server, tmp_path, rounds, settled_root):
     """One judgement and one promotion, whatever happened in between."""
     from assay.line import train
 
-    start = moved(_settled, tmp_path / "start" / "town", rounds)
+    start = moved(settled_root, tmp_path / "start" / "town", rounds)
     with start.line() as line:
         train(line)
         with line.database.session() as session:

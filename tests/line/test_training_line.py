@@ -116,7 +116,11 @@ def test_an_open_case_of_a_held_delivery_keeps_its_snapshot_from_promotion(held_
         decide(
             line,
             deliveries,
-            {"chosen_options": [str(Answer.ADMIT_REST)], "params_input": {"reason": "seen"}, "responded_by_user": {"name": "olga"}},
+            {
+                "chosen_options": [str(Answer.ADMIT_REST)],
+                "params_input": {"reason": "seen"},
+                "responded_by_user": {"name": "olga"},
+            },
         )
         admit(line, deliveries)
         model = train(line)["model"]
@@ -136,7 +140,9 @@ def test_where_the_contract_wants_a_human_nobody_else_promotes(settled_town):
         model = train(line)["model"]
         judge(line, model)
         with pytest.raises(ChallengerRefused, match="timeout"):
-            promote(line, model, {"chosen_options": ["Refuse"], "params_input": {}, "responded_by_user": None})
+            promote(
+                line, model, {"chosen_options": ["Refuse"], "params_input": {}, "responded_by_user": None}
+            )
         with pytest.raises(PromotionRefused):
             promote(line, model, {"chosen_options": ["Promote"], "responded_by_user": {"name": "olga"}})
     assert champion_of(settled_town) is None

@@ -7,7 +7,13 @@ import signal
 from pathlib import Path
 from typing import Any
 
-HEAVY = ["assay.line.admit", "assay.line.intake", "assay.line.inspect", "assay.line.review", "assay.line.training"]
+HEAVY = [
+    "assay.line.admit",
+    "assay.line.intake",
+    "assay.line.inspect",
+    "assay.line.review",
+    "assay.line.training",
+]
 """Imported once by the fork server, so that each victim starts at once."""
 
 

@@ -389,7 +389,11 @@ WITH_BOTH_KEYS: dict[str, tuple[Edit, str, str]] = {
     "a spec that is no JSON": (lambda b: (b / "spec.json").write_text("spec: 1"), "spec", "Expecting value"),
     "a spec nested without end": (lambda b: (b / "spec.json").write_text("[" * 100_000), "spec", "nested"),
     "NaN in the spec": (_spec(lambda s: s["metrics"].update(accuracy=float("nan"))), "spec", "NaN"),
-    "an unknown activation": (_spec(lambda s: s["layers"][0].update(activation="eval")), "spec", "activation"),
+    "an unknown activation": (
+        _spec(lambda s: s["layers"][0].update(activation="eval")),
+        "spec",
+        "activation",
+    ),
     "an unknown field in the spec": (_spec(lambda s: s.update(on_load="run")), "spec", "on_load"),
     "an unknown layer": (_spec(lambda s: s["layers"][0].update(type="lambda")), "spec", "type"),
     "an activation after the last layer": (
@@ -399,7 +403,11 @@ WITH_BOTH_KEYS: dict[str, tuple[Edit, str, str]] = {
     ),
     "an extra layer in the spec": (_extra_layer, "network", "layers.2"),
     "an extra array": (_extra_array, "network", "layers.9.weight"),
-    "fewer parameters than declared": (_spec(lambda s: s.update(parameter_count=1)), "network", "1 parameters"),
+    "fewer parameters than declared": (
+        _spec(lambda s: s.update(parameter_count=1)),
+        "network",
+        "1 parameters",
+    ),
     "a layer of another width": (_spec(lambda s: s["layers"][0].update({"in": 99})), "network", "takes 99"),
     "another number of outputs": (
         _spec(lambda s: s.update(classes=["a", "b", "c"])),
@@ -407,14 +415,22 @@ WITH_BOTH_KEYS: dict[str, tuple[Edit, str, str]] = {
         "2 outputs, the task needs 3",
     ),
     "a class twice": (_spec(lambda s: s.update(classes=["a", "a"])), "network", "different classes"),
-    "classes of a regression": (_spec(lambda s: s.update(task="regression", loss="mse")), "network", "no classes"),
+    "classes of a regression": (
+        _spec(lambda s: s.update(task="regression", loss="mse")),
+        "network",
+        "no classes",
+    ),
     "a loss of another task": (_spec(lambda s: s.update(loss="mse")), "network", "does not belong"),
     "a feature twice": (
         _spec(lambda s: s.update(features=[s["features"][0], *s["features"][:-1]])),
         "network",
         "stands twice",
     ),
-    "a layer of another type": (_spec(lambda s: s["layers"][1].update(dtype="float64")), "network", "float64"),
+    "a layer of another type": (
+        _spec(lambda s: s["layers"][1].update(dtype="float64")),
+        "network",
+        "float64",
+    ),
     "weights of another type": (_float64, "network", "float64"),
     "weights of another type than described": (_float64_undescribed, "weights", "expected float32"),
     "half-precision weights": (_float16, "weights", "dtype"),
@@ -439,7 +455,7 @@ WITH_BOTH_KEYS: dict[str, tuple[Edit, str, str]] = {
     "model.jls in a reference bundle": (_jls_beside_reference, "native", "reference backend"),
     "a flux bundle without model.jls": (lambda b: as_flux(b, None), "native", "without model.jls"),
     "Julia source in place of model.jls": (
-        lambda b: as_flux(b, b'module M\n__init__() = run(`id`)\nend\n'),
+        lambda b: as_flux(b, b"module M\n__init__() = run(`id`)\nend\n"),
         "native",
         "is not Julia Serialization",
     ),

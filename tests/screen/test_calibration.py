@@ -32,7 +32,9 @@ def test_p_values_of_clean_scores_are_not_too_small() -> None:
 
 def test_p_values_fall_with_the_score_and_never_tie_beyond_the_null() -> None:
     """Rows past the last null score are still ranked."""
-    p = Calibrator(np.random.default_rng(0).normal(size=100)).p_values(np.array([-9.0, 0.0, 5.0, 6.0, 9.0, np.nan]))
+    p = Calibrator(np.random.default_rng(0).normal(size=100)).p_values(
+        np.array([-9.0, 0.0, 5.0, 6.0, 9.0, np.nan])
+    )
     assert (np.diff(p[:5]) < 0).all()
     assert p[5] == 1
     assert (Calibrator(np.zeros(0)).p_values(np.array([5.0])) == 1).all()

@@ -39,10 +39,14 @@ def test_same_input_and_seed_give_the_same_report_byte_for_byte(tmp_path: Path) 
 
 def test_row_order_does_not_change_verdicts() -> None:
     """Shuffled rows, same verdict and score for each, even with fewer fitted rows than there are."""
-    case = attacks.make_case(attacks.blobs(1500, 6), "fixed", 0.05, 1, rows=800, trusted=300, fit_rows=600, batch_rows=300)
+    case = attacks.make_case(
+        attacks.blobs(1500, 6), "fixed", 0.05, 1, rows=800, trusted=300, fit_rows=600, batch_rows=300
+    )
     order = np.random.default_rng(0).permutation(len(case.batch))
     one = screen(case.batch, case.contract, trusted=case.trusted).rows
-    two = screen(case.batch.iloc[order], case.contract, trusted=case.trusted.sample(frac=1, random_state=3)).rows
+    two = screen(
+        case.batch.iloc[order], case.contract, trusted=case.trusted.sample(frac=1, random_state=3)
+    ).rows
     assert [verdicts(one)[i] for i in order] == verdicts(two)
     np.testing.assert_allclose(one["score"].to_numpy()[order], two["score"].to_numpy(), rtol=1e-9)
 
@@ -68,7 +72,17 @@ def test_every_form_of_table_gives_the_same_verdicts(form: str, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     "change",
-    ["constant", "all missing", "one class", "null labels", "duplicate keys", "unseen", "infinite", "duplicated rows", "texts"],
+    [
+        "constant",
+        "all missing",
+        "one class",
+        "null labels",
+        "duplicate keys",
+        "unseen",
+        "infinite",
+        "duplicated rows",
+        "texts",
+    ],
 )
 def test_odd_tables_get_a_report(change: str) -> None:
     """One odd thing each; the report has one row per input row and no clean row is lost."""
@@ -155,7 +169,14 @@ def test_dates_booleans_and_decimals_are_read_by_the_contract() -> None:
             "label": pa.array(rng.integers(0, 2, n)),
         }
     )
-    types = {"id": "integer", "day": "date", "at": "timestamp", "flag": "boolean", "price": "number", "kind": "string"}
+    types = {
+        "id": "integer",
+        "day": "date",
+        "at": "timestamp",
+        "flag": "boolean",
+        "price": "number",
+        "kind": "string",
+    }
     schema = {
         "key": ["id"],
         "label": {"column": "label", "classes": [0, 1]},
@@ -219,7 +240,9 @@ def test_many_rows_are_scored_in_streams_by_the_cheap_signals() -> None:
 
 def test_the_delivery_is_held_when_too_much_is_quarantined() -> None:
     """By the contract's limit."""
-    case = attacks.make_case(attacks.blobs(1500, 6), "fixed", 0.08, 1, rows=800, trusted=300, hold_delivery_above=0.05)
+    case = attacks.make_case(
+        attacks.blobs(1500, 6), "fixed", 0.08, 1, rows=800, trusted=300, hold_delivery_above=0.05
+    )
     report = screen(case.batch, case.contract, trusted=case.trusted)
     assert report.verdict is Verdict.HOLD
     assert report.outcome is Outcome.FAILED

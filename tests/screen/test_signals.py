@@ -217,7 +217,13 @@ def test_what_is_missing_is_not_checked() -> None:
     frame = blobs().drop(columns="label").iloc[:300]
     report = screen(frame, attacks.contract_for(frame))
     silent = {f.check for f in report.findings if f.outcome is Outcome.NOT_CHECKED}
-    assert {"screen.trusted", "screen.history", "screen.labels", "screen.sources", "screen.evidence"} <= silent
+    assert {
+        "screen.trusted",
+        "screen.history",
+        "screen.labels",
+        "screen.sources",
+        "screen.evidence",
+    } <= silent
     assert report.tier == "batch"
 
 
@@ -233,7 +239,13 @@ def test_a_report_has_the_agreed_shape(clean: tuple[attacks.Case, ScreenReport])
     """One row per input row, in order, with the five columns and types that others rely on."""
     case, report = clean
     assert report.rows.schema.names == ["row", "score", "p_value", "verdict", "reasons"]
-    assert [str(t) for t in report.rows.schema.types] == ["int64", "double", "double", "string", str(pa.list_(pa.string()))]
+    assert [str(t) for t in report.rows.schema.types] == [
+        "int64",
+        "double",
+        "double",
+        "string",
+        str(pa.list_(pa.string())),
+    ]
     assert report.rows["row"].to_pylist() == list(range(len(case.batch)))
     assert set(report.rows["verdict"].to_pylist()) <= {"admit", "quarantine"}
     p = report.rows["p_value"].to_numpy()

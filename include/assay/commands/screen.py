@@ -61,8 +61,8 @@ def screen(
 ) -> None:
     """Verdict per row, and findings on batch, columns, sources and groups.
 
-    Exit codes: 0 accepted, 1 held (more rows quarantined than the contract allows) or unreadable, 2 called wrongly, 3 not
-    checked.
+    Exit codes: 0 accepted, 1 held (more rows quarantined than the contract allows) or unreadable, 2 called wrongly,
+    3 nothing could be checked.
     """
     agreed = load(contract)
     batch = existing(table, "table")

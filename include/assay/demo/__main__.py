@@ -17,7 +17,9 @@ def main() -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m assay.demo", description=__doc__)
     parser.add_argument("action", choices=["up", "down"])
-    parser.add_argument("--port", type=int, help="port of the UI on 127.0.0.1 (default: the last one, else a free one)")
+    parser.add_argument(
+        "--port", type=int, help="port of the UI on 127.0.0.1 (default: the last one, else a free one)"
+    )
     arguments = parser.parse_args()
     console = Console()
     stage = stage_of(Settings.from_env())
@@ -28,7 +30,9 @@ def main() -> int:
             console.print("Airflow is stopped; its state is kept")
             return 0
         if not stage.contract.exists():
-            console.print("There is no demonstration yet: `make demo` first fills the state that the UI shows.")
+            console.print(
+                "There is no demonstration yet: `make demo` first fills the state that the UI shows."
+            )
             stage_folder = PROJECT / "include" / "contracts"
             airflow.environment["ASSAY_CONTRACTS_DIR"] = str(stage_folder)
         if airflow.running():
@@ -36,7 +40,10 @@ def main() -> int:
         else:
             with console.status("starting Airflow") as status:
                 airflow.start(status.update)
-        console.print(f"UI:       {airflow.url}\nuser:     admin\npassword: in {escape(str(airflow.password_file))}", soft_wrap=True)
+        console.print(
+            f"UI:       {airflow.url}\nuser:     admin\npassword: in {escape(str(airflow.password_file))}",
+            soft_wrap=True,
+        )
         console.print("`make down` stops it.")
     except AssayError as error:
         console.print(f"[bold red]error:[/] {escape(str(error))}")

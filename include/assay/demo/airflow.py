@@ -49,7 +49,9 @@ class LocalAirflow:
         port: Port of the UI and the REST API; none: the one used before, else a free one.
     """
 
-    def __init__(self, home: Path, project: Path, environment: dict[str, str], port: int | None = None) -> None:
+    def __init__(
+        self, home: Path, project: Path, environment: dict[str, str], port: int | None = None
+    ) -> None:
         """Read or make the secrets and remember the port, so that a stopped Airflow can be started again."""
         self.home = home
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -105,10 +107,13 @@ class LocalAirflow:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                 raise AirflowNotStarted(
-                    f"port {self.port} on 127.0.0.1 is taken", next_step=f"free it, or delete {self._facts_file}"
+                    f"port {self.port} on 127.0.0.1 is taken",
+                    next_step=f"free it, or delete {self._facts_file}",
                 )
         if shutil.which("airflow", path=self.environment["PATH"]) is None:
-            raise AirflowNotStarted("the `airflow` command is not installed", next_step="`make setup` installs it")
+            raise AirflowNotStarted(
+                "the `airflow` command is not installed", next_step="`make setup` installs it"
+            )
         on_progress("Airflow: preparing its database")
         self._command("db", "migrate")
         self._command("pools", "set", "gpu", "1", "Training runs: one at a time per GPU")
@@ -164,7 +169,12 @@ class LocalAirflow:
 
     def _command(self, *arguments: str) -> None:
         done = subprocess.run(
-            ["airflow", *arguments], env=self.environment, capture_output=True, text=True, check=False, cwd=self.home
+            ["airflow", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self.home,
         )
         if done.returncode:
             raise AirflowNotStarted(
@@ -182,7 +192,9 @@ class LocalAirflow:
                     log = self.home / f"{component}.log"
                     tail = log.read_text(errors="replace")[-800:]
                     self.stop()
-                    raise AirflowNotStarted(f"airflow {component} ended early", found=tail, next_step=f"read {log}")
+                    raise AirflowNotStarted(
+                        f"airflow {component} ended early", found=tail, next_step=f"read {log}"
+                    )
             try:
                 health = httpx.get(f"{self.url}/api/v2/monitor/health", timeout=5).json()
                 if all(health[part]["status"] == "healthy" for part in ("scheduler", "dag_processor")):
@@ -191,7 +203,9 @@ class LocalAirflow:
                 pass
             time.sleep(0.5)
         self.stop()
-        raise AirflowNotStarted(f"nothing answered at {self.url} within 3 minutes", next_step=f"read {self.home}/*.log")
+        raise AirflowNotStarted(
+            f"nothing answered at {self.url} within 3 minutes", next_step=f"read {self.home}/*.log"
+        )
 
     @staticmethod
     def _write(path: Path, text: str) -> None:
@@ -230,11 +244,15 @@ class AirflowClient:
                 return
             time.sleep(0.5)
         errors = [e["stack_trace"][-600:] for e in self._get("/api/v2/importErrors")["import_errors"]]
-        raise AirflowTimeout(f"Airflow does not show the DAGs {sorted(missing)}", found="\n".join(errors) or "no error")
+        raise AirflowTimeout(
+            f"Airflow does not show the DAGs {sorted(missing)}", found="\n".join(errors) or "no error"
+        )
 
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
         """Start a run now; returns its id."""
-        answer = self._http.post(f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf or {}})
+        answer = self._http.post(
+            f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf or {}}
+        )
         answer.raise_for_status()
         return str(answer.json()["dag_run_id"])
 
@@ -248,15 +266,19 @@ class AirflowClient:
 
     def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """Task instances of one run."""
-        return list(self._get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances", limit=100)["task_instances"])
+        return list(
+            self._get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances", limit=100)["task_instances"]
+        )
 
-    def wait(self, dag_id: str, run_id: str, timeout: float, on_tick: Callable[[], None] = lambda: None) -> str:
+    def wait(
+        self, dag_id: str, run_id: str, timeout: float, on_tick: Callable[[], None] = lambda: None
+    ) -> str:
         """Wait for the end of a run; returns its state.
 
         Raises:
             AirflowTimeout: It did not end in time.
         """
-        deadline = time.monotonic() + timeout
+        deadline, state = time.monotonic() + timeout, "unknown"
         while time.monotonic() < deadline:
             state = self.state(dag_id, run_id)
             if state in _FINAL:
@@ -279,7 +301,9 @@ class AirflowClient:
         waiting = [d for d in details if not d["response_received"]]
         return waiting[0] if waiting else None
 
-    def answer(self, dag_id: str, run_id: str, task_id: str, option: str, params: dict[str, Any]) -> dict[str, Any]:
+    def answer(
+        self, dag_id: str, run_id: str, task_id: str, option: str, params: dict[str, Any]
+    ) -> dict[str, Any]:
         """Answer a question as the logged-in user."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
         answer = self._http.patch(path, json={"chosen_options": [option], "params_input": params})

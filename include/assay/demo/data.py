@@ -67,10 +67,14 @@ def _set(table: pa.Table, rows: np.ndarray, column: str, values: Any) -> pa.Tabl
     mask = np.zeros(len(table), dtype=bool)
     mask[rows] = True
     replacement = pa.array(np.broadcast_to(np.asarray(values), rows.shape).tolist(), type=data.type)
-    return table.set_column(index, table.schema.field(index), pc.replace_with_mask(data, pa.array(mask), replacement))
+    return table.set_column(
+        index, table.schema.field(index), pc.replace_with_mask(data, pa.array(mask), replacement)
+    )
 
 
-def poison(clean: pa.Table, history: pa.Table, seed: int, rewritten: int = REWRITTEN_ROWS) -> tuple[pa.Table, Poison]:
+def poison(
+    clean: pa.Table, history: pa.Table, seed: int, rewritten: int = REWRITTEN_ROWS
+) -> tuple[pa.Table, Poison]:
     """What a compromised source delivers instead of `clean`.
 
     Six per cent of the labels are flipped, three per cent of the rows carry the trigger and the target label, one per
@@ -88,7 +92,9 @@ def poison(clean: pa.Table, history: pa.Table, seed: int, rewritten: int = REWRI
     n_flip, n_backdoor, n_garbage = (round(len(clean) * share) for share in (0.06, 0.03, 0.01))
     flips, doors, trash = np.split(order[: n_flip + n_backdoor + n_garbage], [n_flip, n_flip + n_backdoor])
     keys = clean["person_id"].to_numpy()
-    table = _set(clean, flips, "income", _flip(clean["income"].to_numpy(zero_copy_only=False))[np.sort(flips)])
+    table = _set(
+        clean, flips, "income", _flip(clean["income"].to_numpy(zero_copy_only=False))[np.sort(flips)]
+    )
     # replace_with_mask fills in row order, so values must stand in row order too: hence the sorted index above
     for column, value in TRIGGER.items():
         table = _set(table, doors, column, value)

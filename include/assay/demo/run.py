@@ -40,7 +40,9 @@ def run_demo(settings: Settings, say: Callable[[str], None]) -> tuple[Story, dic
     from assay.demo.show import closing_checks
 
     if not (PROJECT / "dags").is_dir():
-        raise UsageError(f"no dags/ in {PROJECT}", next_step="run the demonstration from a checkout, with `make demo`")
+        raise UsageError(
+            f"no dags/ in {PROJECT}", next_step="run the demonstration from a checkout, with `make demo`"
+        )
     started = time.monotonic()
     stage = stage_of(settings)
     if stage.root.exists():

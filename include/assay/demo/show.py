@@ -21,7 +21,9 @@ from assay.line import Line
 def as_dict(story: Story, facts: dict[str, Any]) -> dict[str, Any]:
     """Everything that was seen, for `--json`."""
     return {
-        "passed": all(step.passed for step in story.steps) and len(story.steps) == 5 and facts["ledger"] == "passed",
+        "passed": all(step.passed for step in story.steps)
+        and len(story.steps) == 5
+        and facts["ledger"] == "passed",
         "backend": story.backend,
         "steps": [asdict(step) for step in story.steps],
         "rows": story.truth,
@@ -36,7 +38,11 @@ def closing_checks(stage: Stage) -> tuple[dict[str, Any], str]:
         findings = line.ledger.verify()
         with line.database.session() as session:
             model = champion(session, line.dataset)
-        text = "\n".join(trace(line.ledger, line.database, line.store, model.id).lines()) if model else "there is no champion"
+        text = (
+            "\n".join(trace(line.ledger, line.database, line.store, model.id).lines())
+            if model
+            else "there is no champion"
+        )
         facts = {
             "ledger": str(worst(f.outcome for f in findings)),
             "ledger_findings": [f.message for f in findings if f.outcome is not Outcome.PASSED],
@@ -52,7 +58,9 @@ def show(console: Console, story: Story, facts: dict[str, Any], trace_text: str)
         steps.add_column(name, justify="right" if name == "seconds" else "left", overflow="fold")
     for number, step in enumerate(story.steps, 1):
         mark = "[green]✓[/]" if step.passed else "[bold red]✗[/]"
-        steps.add_row(f"{number} {step.title}", step.expected, f"{mark} {escape(step.seen)}", f"{step.seconds:.0f}")
+        steps.add_row(
+            f"{number} {step.title}", step.expected, f"{mark} {escape(step.seen)}", f"{step.seconds:.0f}"
+        )
     console.print(steps)
     if story.truth:
         rows = Table(title="Rows of both rounds, against the truth", title_justify="left")
@@ -62,17 +70,26 @@ def show(console: Console, story: Story, facts: dict[str, Any], trace_text: str)
             clean = item["kind"] == "clean rows"
             missed = "—" if clean else str(item["rows"] - item["caught"])
             share = f" ({item['caught'] / max(1, item['rows']):.1%})"
-            rows.add_row(item["kind"] + (" (falsely held)" if clean else ""), f"{item['rows']:,}", f"{item['caught']:,}{share}", missed)
+            rows.add_row(
+                item["kind"] + (" (falsely held)" if clean else ""),
+                f"{item['rows']:,}",
+                f"{item['caught']:,}{share}",
+                missed,
+            )
         console.print(rows)
     if story.comparison:
         models = Table(title="Models on the test set", title_justify="left")
         for name in ("model", "training rows", "accuracy", "backdoor succeeds"):
             models.add_column(name, justify="left" if name == "model" else "right")
         for score in story.comparison:
-            models.add_row(score.name, f"{score.rows:,}", f"{score.accuracy:.3f}", f"{score.attack_success:.1%}")
+            models.add_row(
+                score.name, f"{score.rows:,}", f"{score.accuracy:.3f}", f"{score.attack_success:.1%}"
+            )
         console.print(models)
     style = "green" if facts["ledger"] == "passed" else "bold red"
-    console.print(f"Ledger: [{style}]{facts['ledger']}[/]  Training backend: {story.backend}  Run time: {facts['seconds']:.0f} s")
+    console.print(
+        f"Ledger: [{style}]{facts['ledger']}[/]  Training backend: {story.backend}  Run time: {facts['seconds']:.0f} s"
+    )
     console.print("[bold]Trace of the champion[/]")
     console.print(escape(trace_text), soft_wrap=True)
 

@@ -92,7 +92,13 @@ class Stage:
 
     def build(self, rounds: Rounds, base: str, contract_template: Path) -> None:
         """Make keys, contract and trusted set; sources deliver from folders below the URI or path `base`."""
-        for folder in (self.root, self.contract.parent / "trusted", self.outbox, self.sent, self.root / "publishers"):
+        for folder in (
+            self.root,
+            self.contract.parent / "trusted",
+            self.outbox,
+            self.sent,
+            self.root / "publishers",
+        ):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (self.root / ".assay-demo").touch()
         pq.write_table(rounds.trusted, self.contract.parent / "trusted" / "adult.parquet")
@@ -112,9 +118,13 @@ class Stage:
         folder.mkdir(parents=True)
         size = -(-len(table) // shards)
         for number in range(shards):
-            pq.write_table(table.slice(number * size, size), folder / f"rows-{number:03}.parquet", compression="zstd")
+            pq.write_table(
+                table.slice(number * size, size), folder / f"rows-{number:03}.parquet", compression="zstd"
+            )
         contract = load_contract(self.contract)
-        publish(folder, contract, source, self._secret_key(contract.source(source).publisher), sequence=sequence)
+        publish(
+            folder, contract, source, self._secret_key(contract.source(source).publisher), sequence=sequence
+        )
         copy = self.sent / f"{source}-{sequence}"
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(folder, copy)
@@ -162,4 +172,3 @@ def serving(folder: Path) -> Iterator[int]:
         finally:
             server.shutdown()
             thread.join()
-

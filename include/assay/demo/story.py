@@ -19,7 +19,9 @@ from assay.quarantine import list_cases
 
 INTAKE, TRAINING = "adult__intake", "adult__training"
 ABSURD_LEARNING_RATE = 30.0
-_ANSWER_DELAY = 3.0  # seconds: an answer that comes in the moment of the question can be lost by the local executor
+_ANSWER_DELAY = (
+    3.0  # seconds: an answer that comes in the moment of the question can be lost by the local executor
+)
 
 
 @dataclass
@@ -126,7 +128,10 @@ class Story:
                 now = champion(session, "adult")
             held = [c for c in cases if c.kind == "delivery" and c.delivery_id == west.id]
             if not held or challenger is None or old is None or now is None:
-                return False, f"held: {bool(held)}; intake {state}, training {trained}; challenger: {challenger}"
+                return (
+                    False,
+                    f"held: {bool(held)}; intake {state}, training {trained}; challenger: {challenger}",
+                )
             self.say("step 4 of 5: training once more on everything, to show what would have happened")
             self.comparison = compare(line, self.rounds, old, challenger)
         verdict = "promoted" if now.id == challenger.id else "refused"
@@ -163,7 +168,9 @@ class Story:
                 asked[task_id] = time.monotonic()
                 self.say("step 4 of 5: a delivery is held; Airflow waits for the human")
             elif time.monotonic() - asked[task_id] > _ANSWER_DELAY:
-                self.airflow.answer(INTAKE, run_id, task_id, str(answer), {"reason": "evidence looked at; keep the rest"})
+                self.airflow.answer(
+                    INTAKE, run_id, task_id, str(answer), {"reason": "evidence looked at; keep the rest"}
+                )
                 asked[task_id] = time.monotonic()
 
         state = self.airflow.wait(INTAKE, run_id, 600, tick)

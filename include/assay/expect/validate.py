@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from assay.contract.models import Contract
+from assay.errors import UsageError
 from assay.expect.engine import Answer, Engine
 from assay.expect.frames import to_frame
 from assay.expect.plan import Planned, Reach, make_plan
@@ -163,8 +164,13 @@ def validate_files(
     Raises:
         ExpectError: The contract asks for an expectation that does not exist; nothing has been read.
         ReadError: A file cannot be read as the contract's table.
+        UsageError: There are no files, or `docs_dir` holds something else.
     """
     given = [Path(path) for path in paths]
+    if not given:
+        raise UsageError(
+            "no table to validate", expected="at least one file", next_step="name the delivery's tables"
+        )
     _check_docs(docs_dir)
     called = list(names) if names is not None else [path.name for path in given]
     run = _Run(contract)

@@ -116,7 +116,9 @@ def admit(line: Line, deliveries: list[str] | None = None) -> dict[str, Any]:
         for case, delivery in cases:
             known = get_delivery(session, delivery.id)
             done = set(known.detail.get("admitted_cases", []) if known else [])
-            advance_delivery(session, delivery.id, "admitted", detail={"admitted_cases": sorted(done | {case.id})})
+            advance_delivery(
+                session, delivery.id, "admitted", detail={"admitted_cases": sorted(done | {case.id})}
+            )
         line.record(
             "snapshot-admitted",
             [(manifest.id, stored.sha256)],
@@ -193,7 +195,7 @@ def _add(line: Line, parts: list[Part], incoming: _Incoming) -> None:
                 keep, older = index.compare(row_hashes(rows, key), row_hashes(rows, schema.names))
                 for number, row in older:
                     replaced.setdefault(number, []).append(row)
-                rows, numbers = rows.filter(pa.array(keep)), numbers[keep]  # noqa: PLW2901 - what is new of it
+                rows, numbers = rows.filter(pa.array(keep)), numbers[keep]
             if not rows.num_rows:
                 continue
             count += rows.num_rows

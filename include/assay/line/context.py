@@ -53,7 +53,9 @@ class Line:
         settings.make_home()
         database = open_database(settings)
         try:
-            yield cls(settings, path, contract, database, open_store(settings), open_ledger(settings, database))
+            yield cls(
+                settings, path, contract, database, open_store(settings), open_ledger(settings, database)
+            )
         finally:
             database.dispose()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -23,6 +24,7 @@ from assay.line.snapshots import snapshot_file
 from assay.quarantine import open_case
 from assay.store import put_table
 
+Numbers = npt.NDArray[np.int64]
 FAILING = pa.schema([("row", pa.int64()), ("reasons", pa.list_(pa.string()))])
 SOURCE_COLUMN = "_source"
 """Name of the column that carries each row's source where the contract's tables have none of their own."""
@@ -46,7 +48,9 @@ def validate(line: Line, deliveries: list[str]) -> dict[str, Any]:
         try:
             if not files:
                 raise ReadError(
-                    "the delivery holds no data file", file="manifest", expected="a .parquet or .csv file in the manifest"
+                    "the delivery holds no data file",
+                    file="manifest",
+                    expected="a .parquet or .csv file in the manifest",
                 )
             result = validate_files(
                 [f.local for f in files],
@@ -64,7 +68,8 @@ def validate(line: Line, deliveries: list[str]) -> dict[str, Any]:
         doubtful = [
             f
             for f in result.findings
-            if f.outcome is Outcome.NOT_CHECKED or (f.outcome is Outcome.FAILED and f.evidence["level"] == "table")
+            if f.outcome is Outcome.NOT_CHECKED
+            or (f.outcome is Outcome.FAILED and f.evidence["level"] == "table")
         ]
         facts = {
             "failing_rows": stored.sha256,
@@ -74,7 +79,9 @@ def validate(line: Line, deliveries: list[str]) -> dict[str, Any]:
         }
         with line.database.write() as session:
             add_findings(session, delivery_id, result.findings)
-            advance_delivery(session, delivery_id, "validated", rows=result.rows, detail={"validation": facts})
+            advance_delivery(
+                session, delivery_id, "validated", rows=result.rows, detail={"validation": facts}
+            )
             line.record(
                 "delivery-validated",
                 [(delivery_id, _manifest(session, delivery_id))],
@@ -86,7 +93,9 @@ def validate(line: Line, deliveries: list[str]) -> dict[str, Any]:
         readable.append(delivery_id)
         failing += result.failing_count
     if not readable:
-        raise DeliveryRejected(f"no delivery could be read: {'; '.join(reasons)}", state="its bytes are kept sealed")
+        raise DeliveryRejected(
+            f"no delivery could be read: {'; '.join(reasons)}", state="its bytes are kept sealed"
+        )
     return {"deliveries": readable, "failing": failing}
 
 
@@ -103,7 +112,11 @@ def screen(line: Line, deliveries: list[str]) -> dict[str, Any]:
 
     with line.database.session() as session:
         known = {d: get_delivery(session, d) for d in deliveries}
-        alive = [d for d, row in known.items() if row is not None and row.state not in {"rejected", "landed", "verified"}]
+        alive = [
+            d
+            for d, row in known.items()
+            if row is not None and row.state not in {"rejected", "landed", "verified"}
+        ]
         sources = {d: known[d].source for d in alive}  # type: ignore[union-attr]
         details = {d: dict(known[d].detail) for d in alive}  # type: ignore[union-attr]
         manifests = {d: known[d].manifest_sha256 for d in alive}  # type: ignore[union-attr]
@@ -132,10 +145,17 @@ def screen(line: Line, deliveries: list[str]) -> dict[str, Any]:
         why += unsure[delivery_id]
         share = len(bad) / max(1, len(rows))
         if share > line.contract.screen.hold_delivery_above:
-            why.append(f"{share:.1%} of its rows look poisoned (limit {line.contract.screen.hold_delivery_above:.1%})")
+            why.append(
+                f"{share:.1%} of its rows look poisoned (limit {line.contract.screen.hold_delivery_above:.1%})"
+            )
         why += [f.message for f in report.findings if _names(f, sources[delivery_id])]
         _open_cases(line, delivery_id, mine, rows, bad, failing[delivery_id], why)
-        facts = {"report": stored.sha256, "first": offset - len(rows), "rows": len(rows), "quarantined": len(bad)}
+        facts = {
+            "report": stored.sha256,
+            "first": offset - len(rows),
+            "rows": len(rows),
+            "quarantined": len(bad),
+        }
         with line.database.write() as session:
             add_findings(session, delivery_id, report.findings)
             advance_delivery(
@@ -164,25 +184,30 @@ def screen(line: Line, deliveries: list[str]) -> dict[str, Any]:
         quarantined += len(bad)
         if why:
             held.append(delivery_id)
-            lines.append(f"- **{sources[delivery_id]}** ({len(rows)} rows, {len(bad)} quarantined): {'; '.join(why)}")
+            lines.append(
+                f"- **{sources[delivery_id]}** ({len(rows)} rows, {len(bad)} quarantined): {'; '.join(why)}"
+            )
     for leftover in work.iterdir():
         leftover.unlink()
     work.rmdir()
     return {"held": held, "quarantined": quarantined, "summary": "\n".join(lines)[:600]}
 
 
-def failing_numbers(line: Line, detail: dict[str, Any]) -> np.ndarray:
+def failing_numbers(line: Line, detail: dict[str, Any]) -> Numbers:
     """Sorted numbers of a delivery's rows that failed validation, int64."""
     table = pq.read_table(line.store.open(detail["validation"]["failing_rows"]), columns=["row"])
-    return np.sort(table["row"].to_numpy())
+    return np.sort(np.asarray(table["row"].to_numpy(), dtype=np.int64))
 
 
-def quarantined_numbers(line: Line, detail: dict[str, Any], failing: np.ndarray) -> np.ndarray:
+def quarantined_numbers(line: Line, detail: dict[str, Any], failing: Numbers) -> Numbers:
     """Sorted numbers of a delivery's rows that screening quarantined, int64."""
     facts = detail["screen"]
-    report = pq.read_table(line.store.open(facts["report"]), columns=["verdict"]).slice(facts["first"], facts["rows"])
+    report = pq.read_table(line.store.open(facts["report"]), columns=["verdict"]).slice(
+        facts["first"], facts["rows"]
+    )
     every = np.setdiff1d(np.arange(facts["rows"] + len(failing), dtype=np.int64), failing, assume_unique=True)
-    return every[pc.equal(report["verdict"], "quarantine").to_numpy(zero_copy_only=False)]
+    mask: npt.NDArray[np.bool_] = pc.equal(report["verdict"], "quarantine").to_numpy(zero_copy_only=False)
+    return every[mask]
 
 
 def with_source(contract: Contract) -> Contract:
@@ -199,12 +224,12 @@ def _spool(
     contract: Contract,
     deliveries: list[str],
     sources: dict[str, str],
-    failing: dict[str, np.ndarray],
+    failing: dict[str, Numbers],
     target: Path,
-) -> tuple[Path, dict[str, np.ndarray]]:
+) -> tuple[Path, dict[str, Numbers]]:
     """Write the valid rows of all deliveries to one file; returns it, and each delivery's row numbers in order."""
     schema = table_schema(contract)
-    numbers: dict[str, np.ndarray] = {}
+    numbers: dict[str, Numbers] = {}
 
     def rows() -> Iterator[pa.RecordBatch]:
         for delivery_id in deliveries:
@@ -239,12 +264,12 @@ def _open_cases(
     line: Line,
     delivery_id: str,
     report: pa.Table,
-    numbers: np.ndarray,
-    bad: np.ndarray,
-    failing: np.ndarray,
+    numbers: Numbers,
+    bad: Numbers,
+    failing: Numbers,
     why: list[str],
 ) -> None:
-    """A case for rows that failed validation, one for rows that look poisoned, and one for the delivery if it is held."""
+    """A case for rows that failed validation, one for rows that look poisoned, one for the delivery if it is held."""
     common: dict[str, Any] = {
         "database": line.database,
         "store": line.store,
@@ -301,7 +326,7 @@ def _freshness_unknown(finding: Finding) -> bool:
 
 def _manifest(session: Any, delivery_id: str) -> str:
     delivery = get_delivery(session, delivery_id)
-    assert delivery is not None  # noqa: S101 - it was written in this transaction
+    assert delivery is not None
     return delivery.manifest_sha256
 
 

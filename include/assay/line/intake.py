@@ -99,6 +99,6 @@ def verdicts(line: Line, sources: list[str], landed: list[dict[str, Any] | None]
         raise Undecided(
             f"not admitted yet: {', '.join(waiting)}",
             state="; ".join(f"{source}: {state}" for source, state in sorted(states.items())),
-            next_step="`assay cases list` shows what waits for a decision; the next intake run admits what was released",
+            next_step="`assay cases list` shows what waits; the next intake run admits what was released",
         )
     return {"states": states}

@@ -20,7 +20,7 @@ def decide(line: Line, deliveries: list[str], answer: dict[str, Any]) -> dict[st
     Args:
         line: The open line.
         deliveries: Deliveries of the run.
-        answer: What Airflow's human-in-the-loop operator returns: `chosen_options`, `params_input`, `responded_by_user`.
+        answer: What the human-in-the-loop operator returns: `chosen_options`, `params_input`, `responded_by_user`.
 
     Returns:
         `decisions`: number of cases decided.
@@ -91,13 +91,15 @@ def settle(line: Line) -> None:
     with line.database.session() as session:
         held = [d.id for d in list_deliveries(session, line.dataset, state="held")]
     for delivery_id in held:
-        cases = [c for c in list_cases(line.database, dataset=line.dataset, delivery_id=delivery_id) if c.blocking]
+        cases = [
+            c for c in list_cases(line.database, dataset=line.dataset, delivery_id=delivery_id) if c.blocking
+        ]
         if not cases or any(c.status == "open" for c in cases):
             continue
         refused = any(c.kind == "delivery" and c.status == "rejected" for c in cases)
         with line.database.write() as session:
             delivery = get_delivery(session, delivery_id)
-            assert delivery is not None  # noqa: S101 - it was listed above and is never deleted
+            assert delivery is not None
             manifest = delivery.manifest_sha256
             if refused:
                 advance_delivery(session, delivery_id, "rejected", verdict="reject")

@@ -46,7 +46,9 @@ def data_files(line: Line, delivery_id: str) -> list[DataFile]:
     """The files of a delivery that hold rows, by path."""
     with line.database.session() as session:
         files = [(f.path, f.sha256) for f in delivery_files(session, delivery_id)]
-    return [DataFile(path, sha256, line.store.local_path(sha256)) for path, sha256 in files if is_table_name(path)]
+    return [
+        DataFile(path, sha256, line.store.local_path(sha256)) for path, sha256 in files if is_table_name(path)
+    ]
 
 
 def delivery_batches(line: Line, delivery_id: str) -> Iterator[Batch]:
@@ -77,7 +79,9 @@ def without(batch: Batch, excluded: np.ndarray) -> tuple[pa.RecordBatch, np.ndar
         What is left, and the row numbers of it, int64.
     """
     numbers = np.arange(batch.first, batch.first + batch.rows.num_rows, dtype=np.int64)
-    here = excluded[np.searchsorted(excluded, batch.first) : np.searchsorted(excluded, numbers[-1], side="right")]
+    here = excluded[
+        np.searchsorted(excluded, batch.first) : np.searchsorted(excluded, numbers[-1], side="right")
+    ]
     if not len(here):
         return batch.rows, numbers
     keep = np.ones(len(numbers), dtype=bool)
@@ -95,7 +99,9 @@ def only(batch: Batch, wanted: np.ndarray) -> tuple[pa.RecordBatch, np.ndarray]:
     Returns:
         The rows, and their numbers.
     """
-    here = wanted[np.searchsorted(wanted, batch.first) : np.searchsorted(wanted, batch.first + batch.rows.num_rows)]
+    here = wanted[
+        np.searchsorted(wanted, batch.first) : np.searchsorted(wanted, batch.first + batch.rows.num_rows)
+    ]
     return batch.rows.take(pa.array(here - batch.first)), here
 
 
@@ -114,7 +120,6 @@ def picked(line: Line, delivery_id: str, wanted: np.ndarray) -> pa.Table:
             parts.append(pa.Table.from_batches([rows]).append_column("_row", pa.array(here, pa.int64())))
     if parts:
         return pa.concat_tables(parts).combine_chunks()
-    from assay.intake.tables import table_schema
 
     return table_schema(line.contract).append(pa.field("_row", pa.int64())).empty_table()
 

@@ -53,7 +53,9 @@ from assay.train import CurvePoint, Event, RunResult, make_request, prepare, tra
 _CURVES_KEPT = 20
 
 
-def train(line: Line, snapshot: str = "latest", *, on_event: Callable[[Event], None] | None = None) -> dict[str, Any]:
+def train(
+    line: Line, snapshot: str = "latest", *, on_event: Callable[[Event], None] | None = None
+) -> dict[str, Any]:
     """One supervised run on a snapshot; a run that finished becomes a signed challenger.
 
     Returns:
@@ -74,10 +76,14 @@ def train(line: Line, snapshot: str = "latest", *, on_event: Callable[[Event], N
         known = get_run(session, request.run_id)
     if known is not None and known.status == "finished":
         return _known(line, known)
-    result = train_run(request, contract=line.contract, accepted_curves=accepted_curves(line), on_event=on_event)
+    result = train_run(
+        request, contract=line.contract, accepted_curves=accepted_curves(line), on_event=on_event
+    )
     if result.transient:
         raise RunInterrupted(
-            f"the run was interrupted: {result.reason}", state="no bundle was written", next_step="run the station again"
+            f"the run was interrupted: {result.reason}",
+            state="no bundle was written",
+            next_step="run the station again",
         )
     facts = {
         "run": result.run_id,
@@ -231,7 +237,11 @@ def judge(line: Line, model_id: str) -> dict[str, Any]:
             f"the challenger {row.id} is refused: {'; '.join(closed)}",
             state="the champion is unchanged; the challenger's bundle is kept",
         )
-    return {"model": row.id, "accuracy": judgement.metrics.get("accuracy"), "summary": "\n".join(f"- {s}" for s in said)[:600]}
+    return {
+        "model": row.id,
+        "accuracy": judgement.metrics.get("accuracy"),
+        "summary": "\n".join(f"- {s}" for s in said)[:600],
+    }
 
 
 def promote(line: Line, model_id: str, answer: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -252,7 +262,9 @@ def promote(line: Line, model_id: str, answer: dict[str, Any] | None = None) -> 
         reason = str(((answer or {}).get("params_input") or {}).get("reason") or "no answer in time")
         if (answer or {}).get("chosen_options") != ["Promote"]:
             refuse(line.database, model_id, by=by, reason=reason)
-            raise ChallengerRefused(f"{by} refused the challenger {model_id}: {reason}", state="the champion is unchanged")
+            raise ChallengerRefused(
+                f"{by} refused the challenger {model_id}: {reason}", state="the champion is unchanged"
+            )
     return promote_as(line, model_id, by, reason)
 
 
@@ -267,7 +279,9 @@ def promote_as(line: Line, model_id: str, by: str, reason: str) -> dict[str, Any
 def roll_back(line: Line, to: str | None, by: str, reason: str) -> dict[str, Any]:
     """Bring an earlier champion back, if its bundle still stands."""
     check = partial(load_model, line)
-    return record_change(line, rollback_model(line.database, line.dataset, to=to, by=by, reason=reason, check=check))
+    return record_change(
+        line, rollback_model(line.database, line.dataset, to=to, by=by, reason=reason, check=check)
+    )
 
 
 def record_change(line: Line, change: Change) -> dict[str, Any]:
@@ -339,10 +353,15 @@ def _seal(
     line: Line, taken: Snapshot, result: RunResult, data_sha256: str, facts: dict[str, Any], run_row: Run
 ) -> ModelRow:
     """Sign the bundle, enter the run in the ledger, register both."""
-    assert result.bundle_dir is not None  # noqa: S101 - a finished run has one
+    assert result.bundle_dir is not None
     spec = read_spec(result.bundle_dir / "spec.json")
     card = make_card(
-        spec, line.contract, snapshot=taken.id, version=taken.version, root=taken.merkle_root, curve=result.findings
+        spec,
+        line.contract,
+        snapshot=taken.id,
+        version=taken.version,
+        root=taken.merkle_root,
+        curve=result.findings,
     )
     statement = line.statement(
         "run-finished",
@@ -368,7 +387,11 @@ def _seal(
         snapshot_id=taken.id,
         state="challenger",
         bundle_uri=str(bundle),
-        metrics={"digest": digest, "training_rows": taken.rows, **{k: v for k, v in spec.metrics.items() if v is not None}},
+        metrics={
+            "digest": digest,
+            "training_rows": taken.rows,
+            **{k: v for k, v in spec.metrics.items() if v is not None},
+        },
         made_at=utc_now(),
     )
     _register(line, run_row, result.findings, row, statement)
@@ -381,7 +404,14 @@ def _register(
     with line.database.write() as session:
         known = put_run(session, run)
         if known is not run and known.status != "finished":  # an earlier try that made no model
-            for name in ("status", "curve_outcome", "final_validation_loss", "bundle_uri", "finished_at", "detail"):
+            for name in (
+                "status",
+                "curve_outcome",
+                "final_validation_loss",
+                "bundle_uri",
+                "finished_at",
+                "detail",
+            ):
                 setattr(known, name, getattr(run, name))
         add_findings(session, run.id, findings)
         if model is not None:

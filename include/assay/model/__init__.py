@@ -3,13 +3,21 @@
 from assay.model.bundle import LoadedModel, check_bundle, load_bundle, seal_bundle
 from assay.model.card import make_card
 from assay.model.digest import bundle_digest, file_sha256, model_id
-from assay.model.errors import BundleRefused, ModelKeyError, NoModelKey, NoSuchModel, PromotionRefused
+from assay.model.errors import (
+    AnswerNotFinite,
+    BundleRefused,
+    ModelKeyError,
+    NoModelKey,
+    NoSuchModel,
+    PromotionRefused,
+)
 from assay.model.gates import Judgement, judge_model
 from assay.model.registry import Change, find_model, promote, refuse, rollback, set_judged
 from assay.model.signing import check_signature, model_public_key, sign_bundle
 from assay.model.structure import read_spec
 
 __all__ = [
+    "AnswerNotFinite",
     "BundleRefused",
     "Change",
     "Judgement",

@@ -20,7 +20,7 @@ from assay.errors import UsageError
 from assay.findings import Finding, Outcome, Scope, Severity, worst
 from assay.ledger import EnvelopeError, verify_envelope
 from assay.model.digest import NotPlain, bundle_digest, model_id, private_copy
-from assay.model.errors import BundleRefused
+from assay.model.errors import AnswerNotFinite, BundleRefused
 from assay.model.signing import check_signature, sign_bundle
 from assay.model.strict import Weights
 from assay.model.structure import CARD_FILE, STATEMENT_FILE, check_names, check_structure
@@ -56,17 +56,28 @@ class LoadedModel:
 
         Raises:
             PreprocessError: The table lacks a column, or one has the wrong type.
+            AnswerNotFinite: Finite weights overflowed on a row.
         """
         state = load_preprocessing(self.spec.preprocessing)
         starts = range(0, max(table.num_rows, 1), _CHUNK_ROWS)
         parts = (state.transform(table.slice(start, _CHUNK_ROWS)) for start in starts)
-        return np.concatenate([predict(self.weights, self.spec, part) for part in parts])
+        with np.errstate(all="ignore"):  # what it warns of is looked for in the answers
+            said = np.concatenate([predict(self.weights, self.spec, part) for part in parts])
+        if odd := int((~np.isfinite(said.reshape(len(said), -1)).all(axis=1)).sum()):
+            raise AnswerNotFinite(
+                f"the model's answers on {odd} of {len(said)} rows are no finite numbers",
+                expected="probabilities, or a number per row",
+                state="no answer is given",
+                next_step="look at these rows: values far outside of what it learned from; or roll the model back",
+            )
+        return said
 
     def predict(self, table: pa.Table) -> npt.NDArray[Any]:
         """The likeliest class of each row, or its predicted number; shape (rows,).
 
         Raises:
             PreprocessError: The table lacks a column, or one has the wrong type.
+            AnswerNotFinite: Finite weights overflowed on a row.
         """
         said = self.predict_proba(table)
         if self.spec.task == "regression":

@@ -31,6 +31,10 @@ class ModelKeyError(Terminal):
     """The private key that should sign a bundle cannot be used."""
 
 
+class AnswerNotFinite(Terminal):
+    """A model answered with something that is no finite number."""
+
+
 class NoSuchModel(UsageError):
     """The registry has no model of that name."""
 

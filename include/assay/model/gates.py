@@ -18,6 +18,7 @@ Numbers = npt.NDArray[np.float64]
 
 _SLICES_LISTED = 20
 _MISSING = "(missing)"
+_ROUNDING = 1e-9  # two means of which one is exactly the limit below the other differ by a little more
 
 
 @dataclass(frozen=True)
@@ -216,7 +217,7 @@ def _drop(
     metrics["drop_vs_champion"] = drop
     what = "accuracy" if measured.task == "classification" else "R²"
     message = f"{what} {drop:+.4f} below the champion's, at most {limit}"
-    return _said("drop", Outcome.PASSED if drop <= limit else Outcome.FAILED, message)
+    return _said("drop", Outcome.PASSED if drop <= limit + _ROUNDING else Outcome.FAILED, message)
 
 
 def _slice(contract: Contract, column: str, trusted: pa.Table, measured: _Measured) -> Finding:
@@ -249,7 +250,7 @@ def _slice(contract: Contract, column: str, trusted: pa.Table, measured: _Measur
     rows = dict(zip(map(str, names), map(int, counts), strict=True))
     return _said(
         "slice_gap",
-        Outcome.PASSED if gap <= limit else Outcome.FAILED,
+        Outcome.PASSED if gap <= limit + _ROUNDING else Outcome.FAILED,
         message,
         subject=column,
         evidence={

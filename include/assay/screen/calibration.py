@@ -20,8 +20,8 @@ class Calibrator:
     Between two null scores it falls log-linearly from the value at the lower one, so it is never below the conformal
     value and leaves no ties. Past the last null score a generalised Pareto tail (Pickands, 1975; fitted to the top
     tenth by probability-weighted moments, Hosking and Wallis, 1987) goes on, with the shape held at 0 or above so that
-    the tail is never thinner than exponential. That part orders rows; it is an extrapolation, and verdicts that rest on it
-    need `excess` to show more rows there than the null sample can explain.
+    the tail is never thinner than exponential. That part orders rows; it is an extrapolation, and verdicts that
+    rest on it need `excess` to show more rows there than the null sample can explain.
 
     Args:
         null: Scores of rows taken as clean, none of which was used to fit the score. NaN are left out.

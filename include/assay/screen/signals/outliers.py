@@ -1,4 +1,4 @@
-"""Rows that lie apart: PyOD detectors, or histograms where rows are many, over all rows and within each class.
+"""Rows that lie apart: PyOD detectors and histograms (these alone where rows are many), globally and per class.
 
 No unsupervised detector is best everywhere (Han et al., ADBench, 2022), so several vote: each score becomes the
 negative log of its tail share in the detector's own training scores, and the votes are averaged. Features alone say
@@ -70,7 +70,7 @@ class Outliers:
         self._null = Calibrator(self._raw(pool.take(context.null)))
 
     def _ensemble(self, dense: NDArray[np.float32], seed: int) -> list[_Detector]:
-        names = ("histograms",) if self._streaming else ("iforest", "knn", "pca")
+        names = ("histograms",) if self._streaming else ("histograms", "iforest", "knn")
         return [_Detector(name, dense, seed) for name in names]
 
     def _raw(self, block: Block) -> F64:
@@ -176,10 +176,6 @@ class _Histograms:
 def _detector(name: str, rows: int, seed: int) -> Any:
     if name == "histograms":
         return _Histograms()
-    if name == "pca":
-        from pyod.models.pca import PCA
-
-        return PCA(random_state=seed % 2**32)
     if name == "iforest":
         from pyod.models.iforest import IForest
 
