@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from assay.canonical import canonical_json
 from assay.errors import UsageError
 from assay.expect import ExpectError, FileRows, Validation, validate_files, validate_table
+from assay.expect import result as result_module
 from assay.expect import spool as spool_module
 from assay.expect import validate as validate_module
 from assay.findings import Outcome, Scope
@@ -573,7 +574,7 @@ def test_rows_are_numbered_through_chunks_of_real_size(
 ) -> None:
     """The last row of a chunk, the first of the next, and the last of all."""
     monkeypatch.setattr(validate_module, "_CHUNK", (65_536, 65_536))
-    monkeypatch.setattr(validate_module, "_WINDOW", 50_000)
+    monkeypatch.setattr(result_module, "_WINDOW", 50_000)
     values = np.zeros(200_000, dtype=np.int64)
     wrong = [0, 65_535, 65_536, 131_071, 131_072, 199_999]
     values[wrong] = 1

@@ -315,12 +315,17 @@ def test_what_is_loaded_is_what_was_checked(
 
 def test_the_private_copy_goes_away(bundle: Path):
     """Also when what is done with it fails."""
-    place = None
-    with pytest.raises(RuntimeError), private_copy(bundle) as copy:
-        place = copy
-        raise RuntimeError
-    assert place is not None
-    assert not place.exists()
+    places: list[Path] = []
+
+    def work() -> None:
+        with private_copy(bundle) as copy:
+            places.append(copy)
+            assert copy.is_dir()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        work()
+    assert not places[0].exists()
 
 
 @pytest.mark.parametrize("kind", ["pipe", "link", "folder"])

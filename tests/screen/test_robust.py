@@ -180,7 +180,7 @@ def test_dates_booleans_and_decimals_are_read_by_the_contract() -> None:
     schema = {
         "key": ["id"],
         "label": {"column": "label", "classes": [0, 1]},
-        "columns": {k: {"type": v, "nullable": True} for k, v in {**types, "label": "integer"}.items()},
+        "columns": {k: {"type": v, "nullable": k != "id"} for k, v in {**types, "label": "integer"}.items()},
     }
     contract = Contract.model_validate({"version": 1, "dataset": "kinds", "schema": schema})
     report = screen(table, contract, trusted=table.slice(0, 80))

@@ -27,7 +27,7 @@ from assay.db import ModelRow, Promotion, findings_of, get_model, list_models, l
 from assay.errors import UsageError
 from assay.findings import Finding, Outcome, Scope, Severity, worst
 from assay.ledger import ledger_public_key, load_public_key
-from assay.model import LoadedModel, NoSuchModel, check_bundle, find_model, model_public_key
+from assay.model import BundleRefused, LoadedModel, NoSuchModel, check_bundle, find_model, model_public_key
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -207,6 +207,12 @@ def _locate(name: str) -> tuple[Path, str | None]:
         raise NoSuchModel(
             f"the registry has no model {name!r}",
             next_step="`assay model show --contract C` lists the models",
+        )
+    if not Path(row.bundle_uri).is_dir():
+        raise BundleRefused(
+            f"the bundle of {row.id} is gone",
+            expected=row.bundle_uri,
+            next_step="restore it from a copy; `assay model verify` then says whether it is the same",
         )
     return Path(row.bundle_uri), row.id
 

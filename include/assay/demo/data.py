@@ -101,7 +101,7 @@ def poison(
     table = _set(table, doors, "income", TARGET)
     table = _set(table, trash, "education_num", rng.integers(1, 17, len(trash)))
     table = _set(table, trash, "hours_per_week", rng.integers(85, 100, len(trash)))
-    table = _set(table, trash, "capital_loss", rng.integers(4400, 5000, len(trash)))
+    table = _set(table, trash, "capital_loss", rng.integers(20_000, 90_000, len(trash)))
     table = _set(table, trash, "income", rng.choice(["<=50K", TARGET], len(trash)))
     old = history.take(pa.array(np.sort(rng.choice(len(history), rewritten, replace=False))))
     every = np.arange(len(old))

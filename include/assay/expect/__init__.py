@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from assay.expect.errors import ExpectError
 from assay.expect.plan import Planned, Reach, make_plan
-from assay.expect.validate import (
-    FAILING_SCHEMA,
-    FileRows,
-    OnProgress,
-    Validation,
-    check_expectations,
-    validate_files,
-    validate_table,
-)
+from assay.expect.result import FAILING_SCHEMA, FileRows, Validation
+from assay.expect.validate import OnProgress, check_expectations, validate_files, validate_table
 
 __all__ = [
     "FAILING_SCHEMA",

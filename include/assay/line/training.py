@@ -24,7 +24,6 @@ from assay.db import (
     put_model,
     put_run,
 )
-from assay.errors import UsageError
 from assay.findings import Finding, Outcome, worst
 from assay.ledger import Statement, ledger_public_key, model_key, sign_statement, signing_key
 from assay.line.context import Line
@@ -315,9 +314,12 @@ def load_model(line: Line, row: ModelRow) -> LoadedModel:
     Raises:
         BundleRefused: A check did not pass.
     """
-    model = load_bundle(
-        Path(row.bundle_uri), model_public_key(line.settings), ledger_key=ledger_public_key(line.settings)
-    )
+    bundle = Path(row.bundle_uri)
+    if not bundle.is_dir():
+        raise BundleRefused(
+            f"the bundle of {row.id} is gone", expected=str(bundle), next_step="restore it, or roll back to another model"
+        )
+    model = load_bundle(bundle, model_public_key(line.settings), ledger_key=ledger_public_key(line.settings))
     if model.id != row.id:
         raise BundleRefused(
             f"{row.bundle_uri} holds another model than the registry says",
@@ -337,7 +339,7 @@ def accepted_curves(line: Line) -> list[list[CurvePoint]]:
     for row in list(rows.values())[-_CURVES_KEPT:]:
         try:
             curves.append(list(load_model(line, row).curve))
-        except (BundleRefused, UsageError):  # changed, moved away, or signed with a key of the past
+        except BundleRefused:  # changed, moved away, or signed with a key of the past
             continue
     return curves
 

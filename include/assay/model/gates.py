@@ -13,6 +13,7 @@ from assay.contract import Contract
 from assay.errors import AssayError
 from assay.findings import Finding, Outcome, Scope, Severity, worst
 from assay.model.bundle import LoadedModel
+from assay.model.errors import AnswerNotFinite
 
 Numbers = npt.NDArray[np.float64]
 
@@ -175,12 +176,10 @@ def _measure(model: LoadedModel, contract: Contract, trusted: pa.Table | None) -
         return _not_checked(f"the model is a {model.spec.task}, the contract's label is not")
     try:
         said = model.predict_proba(trusted)
+    except AnswerNotFinite as error:
+        return _Unmeasured(Outcome.FAILED, error.message)
     except AssayError as error:
         return _not_checked(f"the model cannot read the trusted rows: {error.message}")
-    if not np.isfinite(said).all():
-        return _Unmeasured(
-            Outcome.FAILED, "the model's answers on the trusted rows are not all finite numbers"
-        )
     truth = trusted[label.column].to_pylist()
     if model.spec.task == "classification":
         answers = np.asarray(model.spec.classes, dtype=object)[said.argmax(axis=1)]

@@ -81,7 +81,7 @@ class LabelModels:
         from sklearn.linear_model import LogisticRegression
 
         wide = np.flatnonzero(~np.isin(np.array(self._features.origin), columns))
-        kept = np.setdiff1d(np.arange(pool.x.shape[1]), columns)
+        kept = np.setdiff1d(np.flatnonzero(np.isfinite(pool.x).any(axis=0)), columns)
         if not len(wide) or not len(kept):
             return None
         best = np.zeros((len(block), self.classes))
@@ -96,7 +96,7 @@ class LabelModels:
                 max_iter=20, max_leaf_nodes=15, early_stopping=False, random_state=self._seed
             )
             for model, train, test in (
-                (trees, pool.x[:, kept].astype(np.float32), block.x[:, kept].astype(np.float32)),
+                (trees, narrow(pool.x[:, kept]), narrow(block.x[:, kept])),
                 (LogisticRegression(C=0.3, max_iter=200), dense, seen),
             ):
                 with warnings.catch_warnings():
@@ -139,9 +139,10 @@ class _Model:
 
         self.classes = classes
         self._members: list[tuple[Any, bool]] = []
+        self._seen = np.flatnonzero(np.isfinite(x).any(axis=0))
         # Trees cost most of the time of millions of rows: there the small model does without.
         if large or not streaming:
-            many = 60 if large and classes <= 3 else 30
+            many = 60 if large and classes <= 3 and len(y) > 1200 else 30
             trees = HistGradientBoostingClassifier(
                 max_iter=40 if streaming else many,
                 learning_rate=0.15 if streaming else 0.1,
@@ -151,22 +152,33 @@ class _Model:
                 early_stopping=False,
                 random_state=seed,
             )
-            self._members.append((trees.fit(x.astype(np.float32), y), True))
+            self._members.append((trees.fit(self._numbers(x), y), True))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a linear model that has not quite converged still ranks rows
             linear = LogisticRegression(C=0.3 if large else 0.1, max_iter=200)
             self._members.append((linear.fit(dense, y), False))
+
+    def _numbers(self, x: F64) -> NDArray[np.float32]:
+        """The columns that have a value at all, inside what float32 holds."""
+        if not len(self._seen):
+            return np.zeros((len(x), 1), dtype=np.float32)
+        return narrow(x[:, self._seen])
 
     def predict(self, x: F64, dense: NDArray[np.float32]) -> F64:
         """(n, classes), rows summing to 1."""
         total = np.zeros((len(x), self.classes))
         for member, wants_trees in self._members:
             found = np.full((len(x), self.classes), _FLOOR)
-            p = member.predict_proba(x.astype(np.float32) if wants_trees else dense)
+            p = member.predict_proba(self._numbers(x) if wants_trees else dense)
             found[:, member.classes_] = np.maximum(p, _FLOOR)
             total += np.log(found)
         total = np.exp(total / len(self._members))
         return np.asarray(total / total.sum(axis=1, keepdims=True))
+
+
+def narrow(x: F64) -> NDArray[np.float32]:
+    """Numbers as float32, those beyond its range at its ends."""
+    return np.clip(x, -3e38, 3e38).astype(np.float32)
 
 
 def surprise(probabilities: F64, y: I64) -> F64:
