@@ -247,6 +247,7 @@ def test_screening_again_opens_no_second_case(held_town):
     """Screening is run again with the same verdicts, the same cases and no new ledger entry."""
     deliveries = held_deliveries(held_town)
     with held_town.line() as line:
+        screen(line, deliveries)
         cases = [c.id for c in list_cases(line.database)]
         entries = len(line.ledger.entries())
         screen(line, deliveries)

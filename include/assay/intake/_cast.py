@@ -173,7 +173,7 @@ def acceptable(found: pa.DataType, kind: str) -> bool:
     if pa.types.is_null(found):
         return True
     decimal = pa.types.is_decimal(found)
-    return {
+    answers: dict[str, bool] = {
         "integer": pa.types.is_integer(found)
         or pa.types.is_floating(found)
         or (decimal and found.scale == 0 and found.precision <= 18),
@@ -186,7 +186,8 @@ def acceptable(found: pa.DataType, kind: str) -> bool:
         "boolean": pa.types.is_boolean(found),
         "date": pa.types.is_date(found),
         "timestamp": pa.types.is_timestamp(found),
-    }[kind]
+    }
+    return answers[kind]
 
 
 def from_arrow(values: pa.Array, name: str, reading: Reading) -> pa.Array:

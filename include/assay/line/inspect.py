@@ -22,7 +22,7 @@ from assay.line.errors import DeliveryRejected
 from assay.line.rows import data_files, delivery_batches, picked, trusted_table, without
 from assay.line.snapshots import snapshot_file
 from assay.quarantine import open_case
-from assay.store import put_table
+from assay.store import put_table, read_table
 
 Numbers = npt.NDArray[np.int64]
 FAILING = pa.schema([("row", pa.int64()), ("reasons", pa.list_(pa.string()))])
@@ -195,16 +195,14 @@ def screen(line: Line, deliveries: list[str]) -> dict[str, Any]:
 
 def failing_numbers(line: Line, detail: dict[str, Any]) -> Numbers:
     """Sorted numbers of a delivery's rows that failed validation, int64."""
-    table = pq.read_table(line.store.open(detail["validation"]["failing_rows"]), columns=["row"])
+    table = read_table(line.store, detail["validation"]["failing_rows"], ["row"])
     return np.sort(np.asarray(table["row"].to_numpy(), dtype=np.int64))
 
 
 def quarantined_numbers(line: Line, detail: dict[str, Any], failing: Numbers) -> Numbers:
     """Sorted numbers of a delivery's rows that screening quarantined, int64."""
     facts = detail["screen"]
-    report = pq.read_table(line.store.open(facts["report"]), columns=["verdict"]).slice(
-        facts["first"], facts["rows"]
-    )
+    report = read_table(line.store, facts["report"], ["verdict"]).slice(facts["first"], facts["rows"])
     every = np.setdiff1d(np.arange(facts["rows"] + len(failing), dtype=np.int64), failing, assume_unique=True)
     mask: npt.NDArray[np.bool_] = pc.equal(report["verdict"], "quarantine").to_numpy(zero_copy_only=False)
     return every[mask]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from sqlalchemy.orm import Session
 
 from assay.canonical import sha256_hex, utc_now
 from assay.db import (
@@ -18,6 +19,7 @@ from assay.db import (
     Snapshot,
     add_findings,
     champion,
+    findings_of,
     get_model,
     get_run,
     list_promotions,
@@ -190,7 +192,7 @@ def train_apart(
 
 
 def judge(line: Line, model_id: str) -> dict[str, Any]:
-    """Ask every gate about a challenger.
+    """Ask every gate about a challenger. One that is or was champion has its answer, and is not asked again.
 
     Returns:
         `model`, `accuracy` where it has one, and a `summary` for the reviewer.
@@ -203,7 +205,9 @@ def judge(line: Line, model_id: str) -> dict[str, Any]:
         row = find_model(session, line.dataset, model_id)
         run = get_run(session, row.run_id)
         best = champion(session, line.dataset)
-    before = load_model(line, best) if best is not None and best.id != row.id else None
+        if row.state in {"champion", "retired"}:
+            return _answer(row.id, row.metrics, findings_of(session, row.id))
+    before = load_model(line, best) if best is not None else None
     judgement = judge_model(
         load_model(line, row),
         line.contract,
@@ -229,18 +233,13 @@ def judge(line: Line, model_id: str) -> dict[str, Any]:
     with line.database.write() as session:
         add_findings(session, row.id, judgement.findings)
     set_judged(line.database, row.id, passed=judgement.passed, metrics=judgement.metrics)
-    said = [f"{f.check}: {f.outcome} ({f.message})" for f in judgement.findings]
     if not judgement.passed:
-        closed = [s for s, f in zip(said, judgement.findings, strict=True) if f.outcome is not Outcome.PASSED]
+        closed = [_line_of(f) for f in judgement.findings if f.outcome is not Outcome.PASSED]
         raise ChallengerRefused(
             f"the challenger {row.id} is refused: {'; '.join(closed)}",
             state="the champion is unchanged; the challenger's bundle is kept",
         )
-    return {
-        "model": row.id,
-        "accuracy": judgement.metrics.get("accuracy"),
-        "summary": "\n".join(f"- {s}" for s in said)[:600],
-    }
+    return _answer(row.id, judgement.metrics, judgement.findings)
 
 
 def promote(line: Line, model_id: str, answer: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -400,6 +399,14 @@ def _seal(
     return row
 
 
+def _champion_before(session: Session, dataset: str, model_id: str) -> ModelRow | None:
+    """The champion that a model was, or is, to be measured against: judged again, it meets the same one."""
+    for promotion in reversed(list_promotions(session, dataset)):
+        if promotion.model_id == model_id:
+            return get_model(session, promotion.previous_id) if promotion.previous_id else None
+    return champion(session, dataset)
+
+
 def _register(
     line: Line, run: Run, findings: tuple[Finding, ...], model: ModelRow | None, statement: Statement
 ) -> None:
@@ -434,6 +441,16 @@ def _known(line: Line, run: Run) -> dict[str, Any]:
         "epochs": run.detail["epochs"],
         "validation_loss": run.final_validation_loss,
     }
+
+
+def _answer(model_id: str, metrics: Mapping[str, Any], findings: Iterable[Finding]) -> dict[str, Any]:
+    """What `judge` returns for a model whose gates have passed."""
+    summary = "\n".join(f"- {_line_of(f)}" for f in findings)[:600]
+    return {"model": model_id, "accuracy": metrics.get("accuracy"), "summary": summary}
+
+
+def _line_of(finding: Finding) -> str:
+    return f"{finding.check}: {finding.outcome} ({finding.message})"
 
 
 def _how(result: RunResult) -> dict[str, Any]:

@@ -63,7 +63,8 @@ class LoadedModel:
         parts = (state.transform(table.slice(start, _CHUNK_ROWS)) for start in starts)
         with np.errstate(all="ignore"):  # what it warns of is looked for in the answers
             said = np.concatenate([predict(self.weights, self.spec, part) for part in parts])
-        if odd := int((~np.isfinite(said.reshape(len(said), -1)).all(axis=1)).sum()):
+        finite = np.isfinite(said) if said.ndim == 1 else np.isfinite(said).all(axis=1)
+        if odd := int((~finite).sum()):
             raise AnswerNotFinite(
                 f"the model's answers on {odd} of {len(said)} rows are no finite numbers",
                 expected="probabilities, or a number per row",

@@ -24,6 +24,7 @@ UNSEEN = -2
 
 _TEXT_LEVELS = 1000
 _TARGET_BINS = 5
+_HUGE = 1e100  # larger numbers are as good as this one, and their squares still fit
 
 
 @dataclass
@@ -320,7 +321,7 @@ def _numbers(column: pa.Array | pa.ChunkedArray) -> tuple[F64, NDArray[np.bool_]
     )
     odd = np.isinf(numbers)
     numbers[odd] = np.nan
-    return numbers, odd
+    return np.clip(numbers, -_HUGE, _HUGE), odd
 
 
 def _parsed(column: pa.Array) -> tuple[F64, NDArray[np.bool_]]:
@@ -337,7 +338,7 @@ def _parsed(column: pa.Array) -> tuple[F64, NDArray[np.bool_]]:
             odd[position] = True
     infinite = np.isinf(numbers)
     numbers[infinite] = np.nan
-    return numbers, odd | infinite
+    return np.clip(numbers, -_HUGE, _HUGE), odd | infinite
 
 
 def _codes(column: pa.Array | pa.ChunkedArray, levels: list[str]) -> I64:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from assay.train.backends import (
+    Array,
     BackendUnavailable,
     DeviceUnavailable,
     EpochStats,
@@ -134,7 +135,10 @@ class FluxTrainer:
         self._jl.set_threads_b(problem.threads)
         blueprint = self._jl.Blueprint(problem.dtype)
         for layer, (weight, bias) in zip(problem.layers, problem.weights, strict=True):
-            self._jl.dense_b(blueprint, weight, bias, layer.activation)
+            # Julia's matrices lie in memory column by column; dense! copies them.
+            columns = np.asfortranarray(weight)
+            lent = None if bias is None else self._lend(bias)
+            self._jl.dense_b(blueprint, self._lend(columns), lent, layer.activation)
         optimizer = problem.optimizer
         self._trainer = self._jl.Trainer(
             blueprint,
@@ -145,9 +149,14 @@ class FluxTrainer:
             epsilon=optimizer.epsilon,
             device=self.device,
         )
-        # Kept as attributes: Julia holds no reference of its own to NumPy's memory.
-        self._x = np.asarray(problem.x).T
-        self._y = np.ascontiguousarray(problem.y)
+        # The NumPy arrays stay attributes: Julia holds no reference of its own to their memory.
+        self._arrays = np.asarray(problem.x).T, np.ascontiguousarray(problem.y)
+        self._x, self._y = (self._lend(array) for array in self._arrays)
+
+    def _lend(self, array: Array) -> Any:
+        """A Julia array on the memory of a NumPy array in Fortran order, which the caller keeps alive."""
+        assert array.flags.f_contiguous
+        return self._jl.borrow(array.ctypes.data, str(array.dtype), *array.shape)
 
     @staticmethod
     def _choose_device(julia: JuliaTrainer, wanted: str) -> tuple[str, str | None]:
@@ -176,16 +185,20 @@ class FluxTrainer:
         """Measure on these rows without learning; sums are in float64."""
         if not len(rows):
             return Evaluation(float("nan"), float("nan"))
-        result = self._jl.evaluate(self._trainer, self._x, self._y, _julia_rows(rows))
+        counted = _julia_rows(rows)
+        result = self._jl.evaluate(self._trainer, self._x, self._y, self._lend(counted))
         return Evaluation(float(result.loss), float(result.metric))
 
     def weights(self) -> list[Layer]:
         """Copies of the weights as they are now, in main memory."""
         layers: list[Layer] = []
         for i, layer in enumerate(self._problem.layers, start=1):
-            weight = np.array(self._jl.layer_weight(self._trainer, i), dtype=layer.dtype, order="C")
-            bias = np.array(self._jl.layer_bias(self._trainer, i), dtype=layer.dtype) if layer.bias else None
-            layers.append((weight, bias))
+            weight = np.empty((layer.out, layer.in_), dtype=layer.dtype, order="F")
+            bias = np.empty(layer.out, dtype=layer.dtype) if layer.bias else None
+            self._jl.read_layer_b(
+                self._trainer, i, self._lend(weight), None if bias is None else self._lend(bias)
+            )
+            layers.append((np.ascontiguousarray(weight), bias))
         return layers
 
     def save_native(self, directory: Path) -> list[str]:

@@ -18,6 +18,7 @@ module AssayTrainer
 
 using Flux: Flux, Chain, Dense
 using LinearAlgebra: BLAS
+using PrecompileTools: @compile_workload, @setup_workload
 using Serialization: serialize
 
 export Blueprint, Trainer, dense!, epoch!, evaluate, layer_bias, layer_weight, save_model
@@ -25,6 +26,7 @@ export Blueprint, Trainer, dense!, epoch!, evaluate, layer_bias, layer_weight, s
 include("activations.jl")
 include("devices.jl")
 include("blueprint.jl")
+include("memory.jl")
 include("losses.jl")
 include("trainer.jl")
 include("training.jl")
@@ -43,5 +45,7 @@ versions() = Dict("julia" => string(VERSION), "flux" => string(pkgversion(Flux))
 How many threads BLAS uses. With one, sums are added in one order and a run can be repeated bit for bit.
 """
 set_threads!(count::Integer) = BLAS.set_num_threads(Int(count))
+
+include("precompile.jl")
 
 end

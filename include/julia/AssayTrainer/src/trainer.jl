@@ -49,3 +49,14 @@ function layer_bias(trainer::Trainer, number::Integer)
     bias = trainer.model.layers[number].bias
     return bias isa AbstractVector ? Array(bias) : nothing
 end
+
+"""
+    read_layer!(trainer, number, weight, bias)
+
+Copy a layer's weight (out, in) and bias (out, or `nothing` for a layer without) into arrays of the caller's.
+"""
+function read_layer!(trainer::Trainer, number::Integer, weight::AbstractMatrix, bias::Union{AbstractVector,Nothing})
+    copyto!(weight, layer_weight(trainer, number))
+    isnothing(bias) || copyto!(bias, layer_bias(trainer, number))
+    return nothing
+end
