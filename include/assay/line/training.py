@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy.orm import Session
 
 from assay.canonical import sha256_hex, utc_now
 from assay.db import (
@@ -316,7 +315,9 @@ def load_model(line: Line, row: ModelRow) -> LoadedModel:
     bundle = Path(row.bundle_uri)
     if not bundle.is_dir():
         raise BundleRefused(
-            f"the bundle of {row.id} is gone", expected=str(bundle), next_step="restore it, or roll back to another model"
+            f"the bundle of {row.id} is gone",
+            expected=str(bundle),
+            next_step="restore it, or roll back to another model",
         )
     model = load_bundle(bundle, model_public_key(line.settings), ledger_key=ledger_public_key(line.settings))
     if model.id != row.id:
@@ -397,14 +398,6 @@ def _seal(
     )
     _register(line, run_row, result.findings, row, statement)
     return row
-
-
-def _champion_before(session: Session, dataset: str, model_id: str) -> ModelRow | None:
-    """The champion that a model was, or is, to be measured against: judged again, it meets the same one."""
-    for promotion in reversed(list_promotions(session, dataset)):
-        if promotion.model_id == model_id:
-            return get_model(session, promotion.previous_id) if promotion.previous_id else None
-    return champion(session, dataset)
 
 
 def _register(
