@@ -200,7 +200,9 @@ def main() -> None:
                 f"{smallest:>10,}  {'naive script':<16} {seconds:>8.1f} {smallest / seconds:>12,.0f} {naive['peak_mb']:>8}"
             )
             ratio = seconds / results[smallest]["seconds"]["end to end"]
-            print(f"ratio: end to end on {smallest:,} rows, the line is {ratio:.2f} x as fast as the naive script")
+            print(
+                f"ratio: end to end on {smallest:,} rows, the line is {ratio:.2f} x as fast as the naive script"
+            )
     finally:
         if arguments.work is None:
             shutil.rmtree(work, ignore_errors=True)

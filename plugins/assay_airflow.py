@@ -64,7 +64,9 @@ def call(path: Path, station: str, *arguments: Any) -> dict[str, Any]:
     """Run a station of the line on a contract; its result is small enough to travel between tasks."""
     from assay import line
 
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # it reports its own import, line by line
+    logging.getLogger("great_expectations").setLevel(
+        logging.WARNING
+    )  # it reports its own import, line by line
     with airflow_errors(), line.Line.open(path) as opened:
         answer: dict[str, Any] = getattr(line, station)(opened, *arguments)
     return answer

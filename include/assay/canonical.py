@@ -15,7 +15,9 @@ def canonical_json(value: Any) -> bytes:
         ValueError: The value holds NaN or an infinity.
         TypeError: The value holds something that JSON cannot hold.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
 
 
 def sha256_hex(data: bytes) -> str:

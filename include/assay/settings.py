@@ -97,7 +97,8 @@ def child_environment() -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.upper().startswith(_SECRET_OWNERS) and not any(word in name.upper() for word in _SECRET_WORDS)
+        if not name.upper().startswith(_SECRET_OWNERS)
+        and not any(word in name.upper() for word in _SECRET_WORDS)
     }
     kept["PYTHONPATH"] = os.pathsep.join(filter(None, (package_root, kept.get("PYTHONPATH"))))
     kept["PYTHONHASHSEED"] = "0"

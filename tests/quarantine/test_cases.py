@@ -369,7 +369,9 @@ def test_who_notes_decisions_elsewhere_hears_of_each(database: Database, store: 
     ]
 
 
-def test_a_decision_that_cannot_be_noted_elsewhere_is_not_made(database: Database, store: ObjectStore) -> None:
+def test_a_decision_that_cannot_be_noted_elsewhere_is_not_made(
+    database: Database, store: ObjectStore
+) -> None:
     """Whoever listens writes in the same transaction: both stand, or neither."""
 
     def note(made: DecisionMade, session: Session) -> None:

@@ -21,19 +21,34 @@ runner = CliRunner()
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clean and a poisoned table, trusted rows, a snapshot, and a contract that names the trusted rows."""
     home = tmp_path_factory.mktemp("screen")
-    case = attacks.make_case(attacks.blobs(1500, 6), "fixed", 0.08, 1, rows=700, trusted=300, hold_delivery_above=0.05)
+    case = attacks.make_case(
+        attacks.blobs(1500, 6), "fixed", 0.08, 1, rows=700, trusted=300, hold_delivery_above=0.05
+    )
     calm = attacks.make_case(attacks.blobs(1500, 6), "clean", 0, 1, rows=700, trusted=300, history=True)
     assert calm.previous is not None
-    for name, frame in (("poisoned", case.batch), ("clean", calm.batch), ("trusted", case.trusted), ("old", calm.previous)):
+    for name, frame in (
+        ("poisoned", case.batch),
+        ("clean", calm.batch),
+        ("trusted", case.trusted),
+        ("old", calm.previous),
+    ):
         pq.write_table(attacks.to_table(frame), home / f"{name}.parquet")
     raw = case.contract.model_dump(mode="json", by_alias=True)
-    contract = {k: raw[k] for k in ("version", "dataset", "schema", "screen")} | {"trusted": {"uri": "trusted.parquet"}}
+    contract = {k: raw[k] for k in ("version", "dataset", "schema", "screen")} | {
+        "trusted": {"uri": "trusted.parquet"}
+    }
     (home / "contract.yaml").write_text(yaml.safe_dump(contract))
     return home
 
 
 def call(folder: Path, table: str, *more: str) -> tuple[int, str]:
-    arguments = [str(folder / table), "--contract", str(folder / "contract.yaml"), "--out", str(folder / "out.parquet")]
+    arguments = [
+        str(folder / table),
+        "--contract",
+        str(folder / "contract.yaml"),
+        "--out",
+        str(folder / "out.parquet"),
+    ]
     result = runner.invoke(app, [*arguments, *more])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, result.output

@@ -223,6 +223,8 @@ def _probe(timeout: float) -> dict[str, Any]:
             return {"error": f"it did not answer within {timeout:.0f} s"}
         finally:
             kill_group(process)
+            if process.stdout is not None:
+                process.stdout.close()
         try:
             answer = json.loads(output.decode().splitlines()[-1])
             return answer if isinstance(answer, dict) else {"error": "it answered nonsense"}

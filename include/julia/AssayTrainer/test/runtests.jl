@@ -88,6 +88,22 @@ agrees(::Type{Float32}, a, b) = isapprox(a, b; rtol = 1e-4, atol = 1e-5)
         @test_throws ArgumentError evaluate(trainer, x, y, Int[])
     end
 
+    @testset "memory of another owner is read and written in place" begin
+        numbers = Float32[1 2 3; 4 5 6]
+        GC.@preserve numbers begin
+            lent = AssayTrainer.borrow(UInt(pointer(numbers)), "float32", 2, 3)
+            @test lent isa Matrix{Float32}
+            @test lent == numbers
+            lent[1, 2] = 7
+        end
+        @test numbers[1, 2] == 7
+        @test_throws ArgumentError AssayTrainer.borrow(0, "object", 1)
+        trainer = build(case, Float32)
+        weight, bias = similar(layer_weight(trainer, 1)), similar(layer_bias(trainer, 1))
+        AssayTrainer.read_layer!(trainer, 1, weight, bias)
+        @test (weight, bias) == (layer_weight(trainer, 1), layer_bias(trainer, 1))
+    end
+
     @testset "a GPU that is not there is said to be missing" begin
         if isnothing(Base.find_package("CUDA"))
             @test occursin("CUDA.jl", AssayTrainer.load_gpu!())
