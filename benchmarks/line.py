@@ -196,9 +196,8 @@ def main() -> None:
         if not arguments.no_naive:
             naive = leg("naive", work / str(smallest) / "bench.yaml", work / "home-naive")
             seconds = naive["seconds"]["end to end"]
-            print(
-                f"{smallest:>10,}  {'naive script':<16} {seconds:>8.1f} {smallest / seconds:>12,.0f} {naive['peak_mb']:>8}"
-            )
+            speed, peak = smallest / seconds, naive["peak_mb"]
+            print(f"{smallest:>10,}  {'naive script':<16} {seconds:>8.1f} {speed:>12,.0f} {peak:>8}")
             ratio = seconds / results[smallest]["seconds"]["end to end"]
             print(
                 f"ratio: end to end on {smallest:,} rows, the line is {ratio:.2f} x as fast as the naive script"

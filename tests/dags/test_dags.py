@@ -120,7 +120,8 @@ with create_session() as session:
     sizes = [len(json.dumps(x.value)) if not isinstance(x.value, str) else len(x.value)
              for x in session.query(XComModel).filter(XComModel.dag_id == DAG_ID)]
     states = {f"{t.task_id}[{t.map_index}]": str(t.state) for t in run.get_task_instances(session=session)}
-print("ANSWER " + json.dumps({"state": str(run.state), "states": states, "largest": max(sizes or [0]), "count": len(sizes)}))
+answer = {"state": str(run.state), "states": states, "largest": max(sizes or [0]), "count": len(sizes)}
+print("ANSWER " + json.dumps(answer))
 """
 )
 
