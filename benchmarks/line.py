@@ -124,7 +124,8 @@ def run_naive(path: Path) -> dict:
     from pyod.models.ecod import ECOD
     from pyod.models.iforest import IForest
 
-    frame = pd.read_parquet(folder)
+    frame = pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
+    context = gx.get_context(mode="ephemeral")
     suite = gx.ExpectationSuite(name="bench")
     for i in range(FEATURES):
         suite.add_expectation(
@@ -132,7 +133,7 @@ def run_naive(path: Path) -> dict:
         )
     suite.add_expectation(gx.expectations.ExpectColumnValuesToBeUnique(column="id"))
     suite.add_expectation(gx.expectations.ExpectColumnValuesToBeInSet(column="y", value_set=["no", "yes"]))
-    batch = gx.get_context(mode="ephemeral").data_sources.add_pandas("p").add_dataframe_asset("a")
+    batch = context.data_sources.add_pandas("p").add_dataframe_asset("a")
     checked = batch.add_batch_definition_whole_dataframe("b").get_batch({"dataframe": frame}).validate(suite)
     numbers = frame[[f"x{i:02}" for i in range(FEATURES)]].to_numpy()
     flagged = {}

@@ -368,7 +368,7 @@ def supervise(request, agreed, folder: Path, *, first: str = "") -> tuple[subpro
     (folder / "contract.json").write_text(agreed.model_dump_json(by_alias=True))
     request.write(folder / "request.json")
     program = f"""
-import sys, signal
+import os, sys, signal
 from pathlib import Path
 from assay.contract.models import Contract
 from assay.train import read_request, train_run
@@ -408,7 +408,7 @@ def test_a_sigterm_handler_of_the_caller_is_still_called(tmp_path):
     """An orchestrator's own handler decides what happens next; here it lets the call return."""
     request, agreed = ready(tmp_path, agreed=blob_contract(**LONG))
     process, worker = supervise(
-        request, agreed, tmp_path, first="signal.signal(signal.SIGTERM, lambda *_: print('mine', flush=True))"
+        request, agreed, tmp_path, first="signal.signal(signal.SIGTERM, lambda *_: os.write(1, b'mine\\n'))"
     )
     process.terminate()
     output, _ = process.communicate(timeout=20)

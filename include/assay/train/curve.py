@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -34,8 +35,13 @@ START_CEILING = 3.0
 """An untrained network on standardised inputs starts within this many times the loss of guessing blindly."""
 MIN_VALIDATION_ROWS = 30
 """On fewer rows the validation loss is too much chance to fail a run by."""
+CHECKS = ("non_finite", "spike", "divergence", "no_learning", "generalisation_gap", "gap_to_accepted")
+"""Each has a finding named `curve.<check>`."""
 GAP_EPOCHS = 3
 """Epochs in a row that a run must be far behind the accepted ones before it is stopped for it."""
+
+_TINY = 1e-12
+_CUT_SHORT = "the run did not come to its end"
 
 
 class CurvePoint(BaseModel):
@@ -116,12 +122,16 @@ class CurveWatch:
     ) -> None:
         self._limits = limits
         self._yardsticks = yardsticks
-        self._trivial_train = yardsticks.trivial_train_loss
-        self._trivial_validation = yardsticks.trivial_validation_loss
-        self._validation_rows = yardsticks.validation_rows
-        self._accepted = [curve for curve in accepted if curve]
+        self._accepted = [_best_so_far(curve) for curve in accepted if curve]
+        self._accepted_last = [_or_infinite(curve[-1].validation_loss) for curve in accepted if curve]
         self._subject = subject
         self._points: list[CurvePoint] = []
+        self._losses: list[float] = []
+        self._best: list[float] = []  # training loss, best up to each epoch
+        self._best_validation: list[float] = []
+        self._highest_ratio = 0.0
+        self._rising = 0
+        self._failed: dict[str, Finding] = {}
 
     @property
     def points(self) -> tuple[CurvePoint, ...]:
@@ -129,16 +139,24 @@ class CurveWatch:
         return tuple(self._points)
 
     def update(self, point: CurvePoint) -> list[Finding]:
-        """Take one epoch; returns the checks that fail now, for which the run is to be stopped."""
+        """Take one epoch, in constant time; returns the checks that fail with it, for which the run is to be stopped."""
+        before = len(self._failed)
+        best = self._best[-1] if self._best else math.inf
         self._points.append(point)
-        answers = [
-            self._non_finite(),
-            self._spike(),
-            self._divergence(),
-            self._no_learning(final=False),
-            self._behind_accepted(),
-        ]
-        return [answer for answer in answers if answer.outcome is Outcome.FAILED]
+        self._losses.append(_or_infinite(point.train_loss))
+        self._best.append(min(best, self._losses[-1]))
+        validation = _or_infinite(point.validation_loss)
+        self._best_validation.append(min([*self._best_validation[-1:], validation]))
+        for check in (
+            self._look_for_loss_of_finiteness,
+            self._look_for_spike,
+            self._look_for_divergence,
+            self._look_for_standstill,
+            self._look_for_falling_behind,
+        ):
+            if (finding := check(point)) is not None:
+                self._failed.setdefault(finding.check, finding)
+        return list(self._failed.values())[before:]
 
     def findings(self, *, finished: bool = True) -> list[Finding]:
         """All checks over the whole curve, one finding each.
@@ -149,190 +167,166 @@ class CurveWatch:
         if not self._points:
             return [
                 self._answer(name, Outcome.NOT_CHECKED, "the run ended before its first epoch")
-                for name in (
-                    "non_finite",
-                    "spike",
-                    "divergence",
-                    "no_learning",
-                    "generalisation_gap",
-                    "gap_to_accepted",
-                )
+                for name in CHECKS
             ]
-        return [
-            self._non_finite(),
-            self._spike(),
-            self._divergence(),
-            self._no_learning(final=finished),
-            self._generalisation_gap() if finished else self._cut_short("generalisation_gap"),
-            self._gap_to_accepted() if finished else self._cut_short("gap_to_accepted"),
-        ]
-
-    def _cut_short(self, check: str) -> Finding:
-        live = self._behind_accepted() if check == "gap_to_accepted" else None
-        if live is not None and live.outcome is Outcome.FAILED:
-            return live
-        return self._answer(check, Outcome.NOT_CHECKED, "the run did not come to its end")
+        answers = {
+            "non_finite": lambda: self._passed(
+                "non_finite", "all losses and gradients are finite", epochs=len(self._points)
+            ),
+            "spike": lambda: self._passed(
+                "spike",
+                "no spike in the training loss",
+                highest_ratio=self._highest_ratio,
+                limit=self._limits.max_spike,
+            ),
+            "divergence": lambda: self._passed(
+                "divergence", "the training loss does not run away", limit=self._limits.divergence_epochs
+            ),
+            "no_learning": lambda: self._learning(finished),
+            "generalisation_gap": lambda: self._generalisation_gap(finished),
+            "gap_to_accepted": lambda: self._gap_to_accepted(finished),
+        }
+        return [self._failed.get(f"curve.{name}") or answers[name]() for name in CHECKS]
 
     def _answer(self, check: str, outcome: Outcome, message: str, **evidence: Any) -> Finding:
-        severity = Severity.HIGH if outcome is Outcome.FAILED else Severity.INFO
         return Finding(
             check=f"curve.{check}",
             outcome=outcome,
-            severity=severity,
+            severity=Severity.HIGH if outcome is Outcome.FAILED else Severity.INFO,
             scope=Scope.RUN,
             subject=self._subject,
             message=message,
             evidence={key: _plain(value) for key, value in evidence.items()},
         )
 
-    def _losses(self) -> list[float]:
-        return [math.inf if p.train_loss is None else p.train_loss for p in self._points]
+    def _passed(self, check: str, message: str, **evidence: Any) -> Finding:
+        return self._answer(check, Outcome.PASSED, message, **evidence)
 
-    def _validation(self) -> list[float]:
-        return [math.inf if p.validation_loss is None else p.validation_loss for p in self._points]
+    def _fails(self, check: str, message: str, **evidence: Any) -> Finding:
+        return self._answer(check, Outcome.FAILED, message, epoch=len(self._points), **evidence)
 
-    def _non_finite(self) -> Finding:
-        for point in self._points:
-            lost = [
-                name
-                for name in ("train_loss", "validation_loss", "gradient_norm")
-                if getattr(point, name) is None
-                and not (name == "validation_loss" and not self._validation_rows)
-            ]
-            if lost or point.skipped_updates:
-                return self._answer(
-                    "non_finite",
-                    Outcome.FAILED,
-                    f"in epoch {point.epoch} the training stopped being finite",
-                    epoch=point.epoch,
-                    not_finite=lost,
-                    skipped_updates=point.skipped_updates,
-                )
-        return self._answer(
-            "non_finite", Outcome.PASSED, "all losses and gradients are finite", epochs=len(self._points)
+    def _look_for_loss_of_finiteness(self, point: CurvePoint) -> Finding | None:
+        asked = [
+            "train_loss",
+            "gradient_norm",
+            *(["validation_loss"] if self._yardsticks.validation_rows else []),
+        ]
+        lost = [name for name in asked if getattr(point, name) is None]
+        if not lost and not point.skipped_updates:
+            return None
+        return self._fails(
+            "non_finite",
+            f"in epoch {point.epoch} the training stopped being finite",
+            not_finite=lost,
+            skipped_updates=point.skipped_updates,
         )
 
-    def _spike(self) -> Finding:
+    def _look_for_spike(self, point: CurvePoint) -> Finding | None:
         """Training loss against the best so far; before the first epoch that is where an untrained network stands."""
-        losses = self._losses()
-        trivial = self._trivial_train
-        best = losses[0] if trivial is None else max(trivial, self._start(), 1e-12)
+        trivial = self._yardsticks.trivial_train_loss
+        first = self._losses[0] if trivial is None else max(trivial, self._start())
+        best = min(first, self._best[-2]) if len(self._best) > 1 else first
         floor = 0.0 if trivial is None else NOISE_FLOOR * trivial
-        highest = 0.0
-        for point, loss in zip(self._points, losses, strict=True):
-            ratio = loss / max(best, floor, 1e-12)
-            highest = max(highest, ratio)
-            if ratio > self._limits.max_spike:
-                return self._answer(
-                    "spike",
-                    Outcome.FAILED,
-                    f"in epoch {point.epoch} the training loss is {ratio:.3g} times the best before it",
-                    epoch=point.epoch,
-                    train_loss=loss,
-                    best_before=best,
-                    ratio=ratio,
-                    limit=self._limits.max_spike,
-                )
-            best = min(best, loss)
-        return self._answer(
+        loss = self._losses[-1]
+        ratio = loss / max(best, floor, _TINY)
+        self._highest_ratio = max(self._highest_ratio, ratio)
+        if ratio <= self._limits.max_spike:
+            return None
+        return self._fails(
             "spike",
-            Outcome.PASSED,
-            "no spike in the training loss",
-            highest_ratio=highest,
+            f"in epoch {point.epoch} the training loss is {ratio:.3g} times the best before it",
+            train_loss=loss,
+            best_before=best,
+            ratio=ratio,
             limit=self._limits.max_spike,
         )
 
     def _start(self) -> float:
         """Loss of the untrained network, as far as it can be believed; with rare classes far above the trivial loss."""
         initial = self._yardsticks.initial_train_loss
-        return min(math.inf if initial is None else initial, START_CEILING * self._yardsticks.uninformed_loss)
+        return min(_or_infinite(initial), START_CEILING * self._yardsticks.uninformed_loss)
 
-    def _divergence(self) -> Finding:
-        losses = self._losses()
-        need = self._limits.divergence_epochs
-        rising = 0
-        for i in range(1, len(losses)):
-            rising = rising + 1 if losses[i] > losses[i - 1] and losses[i] > losses[0] else 0
-            if rising >= need:
-                return self._answer(
-                    "divergence",
-                    Outcome.FAILED,
-                    f"the training loss rose {rising} epochs in a row and is above the first epoch's",
-                    epoch=self._points[i].epoch,
-                    train_loss=losses[i],
-                    first=losses[0],
-                    limit=need,
-                )
-        return self._answer("divergence", Outcome.PASSED, "the training loss does not run away", limit=need)
-
-    def _no_learning(self, *, final: bool) -> Finding:
-        name = "no_learning"
-        if self._trivial_train is None:
-            return self._answer(name, Outcome.NOT_CHECKED, "the trivial predictor's loss is not known")
-        target = self._trivial_train * (1 - MIN_LEARNING)
-        best = min(self._losses())
-        evidence: dict[str, Any] = {"best_train_loss": best, "trivial_train_loss": self._trivial_train}
-        epochs = len(self._points)
-        if best >= target:
-            if final or self._stands_still():
-                return self._answer(
-                    name,
-                    Outcome.FAILED,
-                    f"after {epochs} epochs the training loss is no better than always giving the same answer",
-                    epoch=epochs,
-                    **evidence,
-                )
-            return self._answer(name, Outcome.PASSED, "not yet, but the loss may still fall", **evidence)
-        trivial = self._trivial_validation
-        if final and trivial is not None and self._validation_rows >= MIN_VALIDATION_ROWS:
-            best_validation = min(self._validation())
-            evidence |= {"best_validation_loss": best_validation, "trivial_validation_loss": trivial}
-            if best_validation >= trivial * (1 - MIN_LEARNING):
-                return self._answer(
-                    name,
-                    Outcome.FAILED,
-                    "on rows that it did not see the model is never better than always giving the same answer",
-                    epoch=epochs,
-                    **evidence,
-                )
-        return self._answer(name, Outcome.PASSED, "the model beats the trivial predictor", **evidence)
-
-    def _stands_still(self) -> bool:
-        """Whether the run had its time and its last epochs brought nothing: a slow start is no standstill."""
-        losses = self._losses()
-        window = max(
-            PATIENCE_EPOCHS, math.ceil(PATIENCE_UPDATES / max(self._yardsticks.updates_per_epoch, 1))
+    def _look_for_divergence(self, point: CurvePoint) -> Finding | None:
+        losses = self._losses
+        rises = len(losses) > 1 and losses[-1] > losses[-2] and losses[-1] > losses[0]
+        self._rising = self._rising + 1 if rises else 0
+        if self._rising < self._limits.divergence_epochs:
+            return None
+        return self._fails(
+            "divergence",
+            f"the training loss rose {self._rising} epochs in a row and is above the first epoch's",
+            train_loss=losses[-1],
+            first=losses[0],
+            limit=self._limits.divergence_epochs,
         )
-        if len(losses) < window:
-            return False
-        earlier = min(losses[:-window], default=self._start())
-        return min(losses[-window:]) >= earlier * (1 - MIN_LEARNING)
 
-    def _generalisation_gap(self) -> Finding:
+    def _look_for_standstill(self, point: CurvePoint) -> Finding | None:
+        """Above the trivial loss, had its time, and the last epochs brought nothing: a slow start is no standstill."""
+        trivial = self._yardsticks.trivial_train_loss
+        if trivial is None or self._best[-1] < trivial * (1 - MIN_LEARNING):
+            return None
+        per_epoch = max(self._yardsticks.updates_per_epoch, 1)
+        window = max(PATIENCE_EPOCHS, math.ceil(PATIENCE_UPDATES / per_epoch))
+        if len(self._losses) < window:
+            return None
+        earlier = self._best[-window - 1] if len(self._losses) > window else self._start()
+        if min(self._losses[-window:]) < earlier * (1 - MIN_LEARNING):
+            return None
+        return self._learned_nothing()
+
+    def _learned_nothing(self) -> Finding:
+        return self._fails(
+            "no_learning",
+            f"after {len(self._points)} epochs the training loss is no better than always giving the same answer",
+            best_train_loss=self._best[-1],
+            trivial_train_loss=self._yardsticks.trivial_train_loss,
+        )
+
+    def _learning(self, finished: bool) -> Finding:
+        """At the end a model must beat the trivial predictor, on rows that it did not see as well."""
+        name = "no_learning"
+        trivial, on_validation = self._yardsticks.trivial_train_loss, self._yardsticks.trivial_validation_loss
+        if trivial is None:
+            return self._answer(name, Outcome.NOT_CHECKED, "the trivial predictor's loss is not known")
+        if self._best[-1] >= trivial * (1 - MIN_LEARNING):
+            if finished:
+                return self._learned_nothing()
+            return self._answer(
+                name, Outcome.NOT_CHECKED, "the run did not come to its end; it might still have learned"
+            )
+        evidence: dict[str, Any] = {"best_train_loss": self._best[-1], "trivial_train_loss": trivial}
+        if finished and on_validation is not None and self._yardsticks.validation_rows >= MIN_VALIDATION_ROWS:
+            best = self._best_validation[-1]
+            evidence |= {"best_validation_loss": best, "trivial_validation_loss": on_validation}
+            if best >= on_validation * (1 - MIN_LEARNING):
+                return self._fails(
+                    name,
+                    "on rows that it did not see the model is never better than always giving the same answer",
+                    **evidence,
+                )
+        return self._passed(name, "the model beats the trivial predictor", **evidence)
+
+    def _generalisation_gap(self, finished: bool) -> Finding:
         """Last validation loss above the training loss, in units of the trivial loss."""
         name = "generalisation_gap"
-        trivial = self._trivial_validation
-        if trivial is None or self._validation_rows < MIN_VALIDATION_ROWS:
+        trivial, rows = self._yardsticks.trivial_validation_loss, self._yardsticks.validation_rows
+        if not finished:
+            return self._answer(name, Outcome.NOT_CHECKED, _CUT_SHORT)
+        if trivial is None or rows < MIN_VALIDATION_ROWS:
             return self._answer(
                 name,
-                Outcome.PASSED if trivial is not None else Outcome.NOT_CHECKED,
-                f"{self._validation_rows} validation rows are too few to fail a run by",
-                validation_rows=self._validation_rows,
+                Outcome.NOT_CHECKED,
+                f"{rows} validation rows are too few to tell, {MIN_VALIDATION_ROWS} are needed; "
+                "raise training.validation_fraction or train on more rows",
+                validation_rows=rows,
             )
-        train, validation = self._losses()[-1], self._validation()[-1]
-        gap = (validation - train) / max(trivial, 1e-12)
-        limit = self._limits.max_generalisation_gap
-        failed = not gap <= limit
-        return self._answer(
-            name,
-            Outcome.FAILED if failed else Outcome.PASSED,
-            f"validation loss is {gap:.3g} trivial losses above the training loss"
-            + ("; the model learned its rows by heart" if failed else ""),
-            gap=gap,
-            limit=limit,
-            train_loss=train,
-            validation_loss=validation,
-        )
+        train, validation = self._losses[-1], _or_infinite(self._points[-1].validation_loss)
+        gap, limit = (validation - train) / max(trivial, _TINY), self._limits.max_generalisation_gap
+        evidence = {"gap": gap, "limit": limit, "train_loss": train, "validation_loss": validation}
+        message = f"validation loss is {gap:.3g} trivial losses above the training loss"
+        if gap <= limit:
+            return self._passed(name, message, **evidence)
+        return self._fails(name, f"{message}; the model learned its rows by heart", **evidence)
 
     def _too_few_accepted(self) -> Finding | None:
         need = self._limits.min_accepted_runs
@@ -348,64 +342,66 @@ class CurveWatch:
             required=False,
         )
 
-    def _accepted_at(self, epoch: int) -> float:
-        """Median over the accepted runs of their best validation loss up to an epoch."""
-        return median(
-            min(math.inf if p.validation_loss is None else p.validation_loss for p in curve[:epoch])
-            for curve in self._accepted
-        )
-
     def _behind(self, loss: float, usual: float) -> float:
-        floor = NOISE_FLOOR * self._trivial_validation if self._trivial_validation else 0.0
-        return (loss - usual) / max(usual, floor, 1e-12)
+        floor = NOISE_FLOOR * (self._yardsticks.trivial_validation_loss or 0.0)
+        return (loss - usual) / max(usual, floor, _TINY)
 
-    def _behind_accepted(self) -> Finding:
-        """Live: best validation loss so far, against the accepted runs' at the same epoch, several epochs long."""
-        name = "gap_to_accepted"
-        if few := self._too_few_accepted():
-            return few
+    def _look_for_falling_behind(self, point: CurvePoint) -> Finding | None:
+        """Best validation loss so far against the accepted runs' at the same epoch, several epochs long."""
+        epochs = len(self._points)
+        if self._too_few_accepted() is not None or epochs < GAP_EPOCHS:
+            return None
         limit = 2 * self._limits.max_gap_to_accepted
-        losses = self._validation()
         gaps = [
-            self._behind(min(losses[:epoch]), self._accepted_at(epoch))
-            for epoch in range(max(1, len(losses) - GAP_EPOCHS + 1), len(losses) + 1)
-        ]
-        if len(gaps) == GAP_EPOCHS and all(gap > limit for gap in gaps):
-            return self._answer(
-                name,
-                Outcome.FAILED,
-                f"for {GAP_EPOCHS} epochs the validation loss is far above that of accepted runs at the same epoch",
-                epoch=len(losses),
-                gaps=gaps,
-                limit=limit,
-                accepted_runs=len(self._accepted),
+            self._behind(
+                self._best_validation[epoch - 1],
+                median(best[min(epoch, len(best)) - 1] for best in self._accepted),
             )
-        return self._answer(
-            name, Outcome.PASSED, "in step with the accepted runs so far", gaps=gaps, limit=limit
-        )
-
-    def _gap_to_accepted(self) -> Finding:
-        """At the end: last validation loss against the median of the accepted runs' last ones."""
-        if few := self._too_few_accepted():
-            return few
-        usual = median(
-            math.inf if curve[-1].validation_loss is None else curve[-1].validation_loss
-            for curve in self._accepted
-        )
-        loss = self._validation()[-1]
-        gap = self._behind(loss, usual)
-        limit = self._limits.max_gap_to_accepted
-        failed = not gap <= limit
-        return self._answer(
+            for epoch in range(epochs - GAP_EPOCHS + 1, epochs + 1)
+        ]
+        if not all(gap > limit for gap in gaps):
+            return None
+        return self._fails(
             "gap_to_accepted",
-            Outcome.FAILED if failed else Outcome.PASSED,
-            f"the last validation loss is {gap:+.1%} from the median of {len(self._accepted)} accepted runs",
-            gap=gap,
+            f"for {GAP_EPOCHS} epochs the validation loss is far above that of accepted runs at the same epoch",
+            gaps=gaps,
             limit=limit,
-            validation_loss=loss,
-            accepted_median=usual,
             accepted_runs=len(self._accepted),
         )
+
+    def _gap_to_accepted(self, finished: bool) -> Finding:
+        """At the end: last validation loss against the median of the accepted runs' last ones."""
+        name = "gap_to_accepted"
+        if (few := self._too_few_accepted()) is not None:
+            return few
+        if not finished:
+            return self._answer(name, Outcome.NOT_CHECKED, _CUT_SHORT)
+        usual, loss = median(self._accepted_last), _or_infinite(self._points[-1].validation_loss)
+        gap, limit = self._behind(loss, usual), self._limits.max_gap_to_accepted
+        evidence = {
+            "gap": gap,
+            "limit": limit,
+            "validation_loss": loss,
+            "accepted_median": usual,
+            "accepted_runs": len(self._accepted),
+        }
+        message = (
+            f"the last validation loss is {gap:+.1%} from the median of {len(self._accepted)} accepted runs"
+        )
+        return (
+            self._passed(name, message, **evidence)
+            if gap <= limit
+            else self._fails(name, message, **evidence)
+        )
+
+
+def _or_infinite(value: float | None) -> float:
+    return math.inf if value is None else value
+
+
+def _best_so_far(curve: Curve) -> list[float]:
+    """Best validation loss up to each epoch."""
+    return list(accumulate((_or_infinite(point.validation_loss) for point in curve), min))
 
 
 def curve_outcome(findings: Sequence[Finding]) -> Outcome:

@@ -299,26 +299,28 @@ class _Supervisor:
                     time.sleep(TICK_SECONDS / 10)
                 if talking:
                     talking = not self._read(pipe, events)
-                if ended:
+                if ended and not (talking and selector.select(0)):
                     return
                 self._check_limits(process)
 
     def _read(self, pipe: int, events: IO[bytes]) -> bool:
-        """Take all lines that are there; returns whether the pipe is at its end."""
-        while True:
-            try:
-                data = os.read(pipe, 1 << 16)
-            except BlockingIOError:
-                return False
-            if not data:
-                return True
-            *lines, self._buffer = (self._buffer + data).split(b"\n")
-            for line in lines:
-                events.write(line + b"\n")
-                events.flush()
-                self._take(parse_event(line))
-            if len(self._buffer) > MAX_LINE_BYTES:
-                parse_event(self._buffer)
+        """Take what is there, one piece, so that a chatty worker keeps nobody from looking at the clock.
+
+        Returns:
+            Whether the pipe is at its end.
+        """
+        try:
+            data = os.read(pipe, 1 << 16)
+        except BlockingIOError:
+            return False
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
+            events.write(line + b"\n")
+            events.flush()
+            self._take(parse_event(line))
+        if len(self._buffer) > MAX_LINE_BYTES:
+            parse_event(self._buffer)
+        return not data
 
     def _take(self, event: Event) -> None:
         self._last_sign = time.monotonic()

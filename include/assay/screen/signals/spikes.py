@@ -33,6 +33,9 @@ _SHAPE = 2.0
 _CONCENTRATION = 8.0
 _LEVEL = 1e-4
 _SURPRISE = 0.02
+_MILD = 0.25
+_MANY_VALUES = 100
+_OVERWHELMING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class Group:
     others: int
     expected_label: float
     p_value: float
+    overwhelming: bool
 
     def members(self, block: Block) -> NDArray[np.bool_]:
         """Which rows belong to the group."""
@@ -93,6 +97,11 @@ class Spikes:
         self._scale = context.rows / max(int(context.tested.sum()), 1)
         mined = fresh.take(np.arange(min(len(fresh), _MINE_ROWS)))
         clean = context.pool.take(context.reference)
+        self._fine = {
+            j
+            for j in range(mined.x.shape[1])
+            if not context.encoder.categorical[j] and len(np.unique(mined.x[:, j])) > _MANY_VALUES
+        }
         self.groups: list[Group] = []
         classes = [int(c) for c in np.unique(mined.y) if c >= 0] or [-1]
         expects = None
@@ -126,8 +135,8 @@ class Spikes:
         expected = context.models.without(context.pool, mined.take(there), columns)
         if expected is None:
             return True
-        return (
-            _surprise(int(found.sum()), int(there.sum()), float(expected[:, group.label].mean())) <= _SURPRISE
+        return _surprise(int(found.sum()), int(there.sum()), float(expected[:, group.label].mean())) <= (
+            _MILD if group.overwhelming else _SURPRISE
         )
 
     def _best(
@@ -216,12 +225,20 @@ class Spikes:
         shape = _SHAPE + reference
         pace = _SHAPE / (expected / rows) + size
         log_p = negative_binomial_tail(seen, shape, pace, rows)
+        if reference > 1:
+            # Where reference rows hold the combination too, they know its rate better than any assumption does.
+            log_p = max(log_p, negative_binomial_tail(seen, reference + 1.0, float(size), rows))
+        # Natural dependence between coarse or windowed columns can look as strong as this; between exact values of
+        # columns that have hundreds of them it cannot.
+        exact = all(c.low == c.high and c.column in self._fine for c in conditions)
+        overwhelming = exact and log_p + search.penalty(len(combination)) <= np.log(_OVERWHELMING)
         share = float("nan")
         if expects is not None and label >= 0 and there.any():
             share = float(expects[there, label].mean())
             surprise = _surprise(seen, seen + others, share)
-            if surprise > _SURPRISE:
-                return None  # the label is what clean rows with these features would carry
+            # The label must be one that clean rows like these would not carry, unless the count alone says it all.
+            if surprise > (_MILD if overwhelming else _SURPRISE):
+                return None
             log_p += float(np.log(max(surprise, 1e-300)))
         log_p += search.penalty(len(combination))
         if log_p > np.log(_LEVEL):
@@ -236,6 +253,7 @@ class Spikes:
             others=others,
             expected_label=share,
             p_value=float(np.exp(max(log_p, -690.0))),
+            overwhelming=bool(overwhelming),
         )
 
     def _widen(self, group: Group, mined: Block, rest: NDArray[np.bool_]) -> tuple[Condition, ...]:
