@@ -250,3 +250,12 @@ def test_a_report_has_the_agreed_shape(clean: tuple[attacks.Case, ScreenReport])
     assert set(report.rows["verdict"].to_pylist()) <= {"admit", "quarantine"}
     p = report.rows["p_value"].to_numpy()
     assert ((p > 0) & (p <= 1)).all()
+
+
+def test_a_class_that_comes_far_too_often_is_told() -> None:
+    """Label rate against the trusted rows; a clean batch does not fail it (see the clean batch above)."""
+    case = attacks.make_case(blobs(), "clean", 0, 3, rows=ROWS, trusted=TRUSTED)
+    batch = case.batch.sort_values("label").iloc[400:].reset_index(drop=True)
+    found = failed(screen(batch, case.contract, trusted=case.trusted), "screen.label_rate")
+    assert found[0].evidence["class"] in ("yes", "no")
+    assert found[0].evidence["p_value"] < 1e-3

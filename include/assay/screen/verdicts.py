@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _GATE = 1e-3
 _WORKERS = 2
+_RATE_ROWS = 50
+_RATE_GAP = 0.05
 
 
 @dataclass
@@ -210,4 +212,42 @@ def batch_findings(screening: _Screening, context: Context, scored: Scored) -> l
             technique="AML.T0020" if soft else None,
         )
     )
+    if context.has_label:
+        out.append(_label_rate(context))
     return out
+
+
+def _label_rate(context: Context) -> Finding:
+    """Whether classes come as often as in the reference rows (chi-squared test of homogeneity)."""
+    check = "screen.label_rate"
+    fresh, clean = context.pool.y[context.fresh], context.pool.y[context.reference]
+    fresh, clean = fresh[fresh >= 0], clean[clean >= 0]
+    if len(clean) < _RATE_ROWS or len(fresh) < _RATE_ROWS:
+        message = (
+            f"not checked: {len(fresh)} new and {len(clean)} reference labels ({_RATE_ROWS} of each needed)"
+        )
+        return Finding(check=check, outcome=Outcome.NOT_CHECKED, message=message)
+    from scipy.stats import chi2_contingency
+
+    classes = len(context.encoder.classes)
+    counts = np.array([np.bincount(part, minlength=classes) for part in (fresh, clean)])
+    counts = counts[:, counts.sum(axis=0) > 0]
+    p_value = float(chi2_contingency(counts).pvalue) if counts.shape[1] > 1 else 1.0
+    shares = np.array([np.bincount(part, minlength=classes) / len(part) for part in (fresh, clean)])
+    worst = int(np.argmax(np.abs(shares[0] - shares[1])))
+    gap = float(shares[0, worst] - shares[1, worst])
+    drifted = p_value <= _GATE and abs(gap) >= _RATE_GAP
+    name = context.encoder.class_name(worst)
+    return Finding(
+        check=check,
+        outcome=Outcome.FAILED if drifted else Outcome.PASSED,
+        severity=Severity.MEDIUM if drifted else Severity.INFO,
+        message=f"{shares[0, worst]:.1%} of new rows are labelled {name!r}, {shares[1, worst]:.1%} of reference rows",
+        evidence={
+            "p_value": p_value,
+            "class": name,
+            "share": shares[0, worst],
+            "reference_share": shares[1, worst],
+        },
+        technique="AML.T0020" if drifted else None,
+    )

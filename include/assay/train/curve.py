@@ -139,7 +139,7 @@ class CurveWatch:
         return tuple(self._points)
 
     def update(self, point: CurvePoint) -> list[Finding]:
-        """Take one epoch, in constant time; returns the checks that fail with it, for which the run is to be stopped."""
+        """Take one epoch, in constant time; returns the checks that fail with it: each is a reason to stop the run."""
         before = len(self._failed)
         best = self._best[-1] if self._best else math.inf
         self._points.append(point)
