@@ -67,9 +67,10 @@ secrets: ## make the secret files that docker-compose.yaml mounts (kept if they 
 .PHONY: check
 check: lint types contracts compose test ## everything that CI checks
 
+# One OpenMP thread per test process: threads that wait for each other on busy cores cost more than they bring.
 .PHONY: test
 test: $(STAMP) ## run the tests (ARGS='-k store' for some of them)
-	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -rs $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -rs $(ARGS)
 
 .PHONY: lint
 lint: $(STAMP) ## ruff: faults and formatting
