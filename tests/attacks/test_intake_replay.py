@@ -124,12 +124,19 @@ def test_a_sequence_that_was_used_for_other_content_is_rejected(line: Line) -> N
 
 
 def test_a_rollback_by_date_is_rejected(line: Line) -> None:
-    """Without a sequence, the signed date has to advance; the same date is no advance."""
+    """Without a sequence, the signed date must not go back, not by a second."""
     assert line.verify(plain(line, "one", "timestamp:1700000000")).verdict == "accept"
     assert line.verify(plain(line, "two", "timestamp:1700000001", rows=b"person_id\n2\n")).verdict == "accept"
-    for name, stamp in (("three", 1700000001), ("four", 1600000000)):
+    for name, stamp in (("three", 1700000000), ("four", 1600000000)):
         folder = plain(line, name, f"timestamp:{stamp}", rows=f"person_id\n{stamp}\n".encode())
         rejected_for(line.verify(folder), "intake.freshness.rollback")
+
+
+def test_two_deliveries_signed_within_one_second_are_both_accepted(line: Line) -> None:
+    """A date has the resolution of a second or a day: another delivery of the same date is no older one."""
+    assert line.verify(plain(line, "one", "timestamp:1700000000")).verdict == "accept"
+    again = plain(line, "two", "timestamp:1700000000", rows=b"person_id\n2\n")
+    assert line.verify(again).verdict == "accept"
 
 
 def test_leaving_out_the_sequence_does_not_help_an_old_delivery(line: Line) -> None:

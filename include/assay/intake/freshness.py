@@ -167,11 +167,12 @@ def _rollback(known: list[Delivery], claims: Claims, manifest_sha256: str, contr
         if latest is None or latest.signed_at is None:
             return _passed("intake.freshness.rollback", f"dated {date}, the first one seen", {"date": date})
         evidence = {"date": date, "latest": latest.signed_at, "delivery": latest.id}
-        if date > latest.signed_at:
-            return _passed("intake.freshness.rollback", f"dated {date}, after {latest.signed_at}", evidence)
+        # Two deliveries may be signed within one second, or on one day: the same date is not an older one.
+        if date >= latest.signed_at:
+            return _passed("intake.freshness.rollback", f"dated {date}, not before {latest.signed_at}", evidence)
         return _failed(
             "intake.freshness.rollback",
-            f"dated {date}, not after {latest.signed_at}, which was seen; {_ADVICE}",
+            f"dated {date}, before {latest.signed_at}, which was seen; {_ADVICE}",
             evidence,
         )
     if contract.freshness.when_absent == "accept":
