@@ -129,7 +129,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
 def _keys(settings: Settings) -> Iterator[Finding]:
     files = sorted(settings.keys_dir.glob("*")) if settings.keys_dir.is_dir() else []
-    private = [f for f in files if f.is_file() and not f.name.endswith((".pub", ".pub.pem"))]
+    private = [f for f in files if f.suffix in {".pem", ".key"} and not f.name.endswith(".pub.pem")]
     open_keys = [f.name for f in private if f.stat().st_mode & 0o077]
     if open_keys:
         yield _said("keys", Outcome.FAILED, f"readable by others: {', '.join(open_keys)}", "chmod 600 them")

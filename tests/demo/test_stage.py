@@ -170,3 +170,44 @@ def test_a_free_port_can_be_bound():
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", free_port()))
+
+
+def test_the_closing_tables_show_every_step_and_what_was_missed(tmp_path):
+    """What a person sees at the end: steps with their marks, rows caught and missed, models side by side."""
+    from io import StringIO
+
+    from rich.console import Console
+
+    from assay.demo.compare import Comparison
+    from assay.demo.show import next_steps, show
+    from assay.demo.story import Step, Story
+
+    stage = Stage(tmp_path / "demo", PROJECT)
+    story = Story(stage, None, None, print)  # type: ignore[arg-type]
+    story.steps = [
+        Step("clean", "accepted", "accepted [all]", True, 12.0),
+        Step("replay", "rejected", "came in", False, 3.0),
+    ]
+    story.truth = [
+        {"kind": "backdoor", "rows": 90, "caught": 88},
+        {"kind": "clean rows", "rows": 1000, "caught": 2},
+    ]
+    story.comparison = [Comparison("trained on everything", 24_200, 0.852, 0.99)]
+    story.backend = "reference"
+    out = StringIO()
+    console = Console(file=out, width=140)
+    show(console, story, {"ledger": "failed", "seconds": 99.0}, "the trace [of it]")
+    next_steps(console, stage, PROJECT)
+    text = out.getvalue()
+    for wanted in (
+        "1 clean",
+        "accepted [all]",
+        "✗ came in",
+        "88 (97.8%)",
+        "(falsely held)",
+        "99.0%",
+        "failed",
+        "the trace [of it]",
+    ):
+        assert wanted in text
+    assert "make up" in text

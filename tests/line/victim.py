@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 HEAVY = [
-    "assay.line.admit",
+    "assay.line.admission",
     "assay.line.intake",
     "assay.line.inspect",
     "assay.line.review",

@@ -169,7 +169,9 @@ def _rollback(known: list[Delivery], claims: Claims, manifest_sha256: str, contr
         evidence = {"date": date, "latest": latest.signed_at, "delivery": latest.id}
         # Two deliveries may be signed within one second, or on one day: the same date is not an older one.
         if date >= latest.signed_at:
-            return _passed("intake.freshness.rollback", f"dated {date}, not before {latest.signed_at}", evidence)
+            return _passed(
+                "intake.freshness.rollback", f"dated {date}, not before {latest.signed_at}", evidence
+            )
         return _failed(
             "intake.freshness.rollback",
             f"dated {date}, before {latest.signed_at}, which was seen; {_ADVICE}",

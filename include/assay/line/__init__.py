@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from assay.line.admit import admit
+    from assay.line.admission import admit
     from assay.line.context import Line
     from assay.line.errors import (
         ChallengerRefused,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "admit": ("admit",),
+    "admission": ("admit",),
     "context": ("Line",),
     "errors": (
         "ChallengerRefused",
