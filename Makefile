@@ -46,6 +46,9 @@ $(STAMP): requirements.txt requirements-dev.txt pyproject.toml
 	@touch $@
 	@echo "setup: done. Next: make demo"
 
+# The demonstration keeps its state in the checkout, so that `make clean` can take it away.
+demo up down: export ASSAY_HOME ?= $(CURDIR)/.assay
+
 .PHONY: demo
 demo: $(STAMP) ## the whole line on real data, with attacks
 	@$(BIN)/assay demo $(ARGS)
@@ -115,6 +118,7 @@ lock: $(STAMP) ## pin and hash requirements*.in again (ARGS=--upgrade for newer 
 
 .PHONY: clean
 clean: ## take away everything that is not in the repository: .venv, .assay, caches
+	@if [ -d .assay/demo ] && [ -x $(BIN)/python ]; then ASSAY_HOME=$(CURDIR)/.assay $(BIN)/python -m assay.demo down; fi
 	@rm -rf $(VENV) .assay build dist htmlcov junit.xml coverage.xml .coverage .coverage.* \
 	  .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -196,7 +196,9 @@ def test_the_closing_tables_show_every_step_and_what_was_missed(tmp_path):
     story.backend = "reference"
     out = StringIO()
     console = Console(file=out, width=140)
-    show(console, story, {"ledger": "failed", "seconds": 99.0}, "the trace [of it]")
+    peaks = {"outside_airflow": 321, "airflow_and_tasks": 987}
+    facts = {"ledger": "failed", "seconds": 99.0, "peak_resident_mb": peaks}
+    show(console, story, facts, "the trace [of it]")
     next_steps(console, stage, PROJECT)
     text = out.getvalue()
     for wanted in (
