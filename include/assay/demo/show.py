@@ -88,8 +88,8 @@ def show(console: Console, story: Story, facts: dict[str, Any], trace_text: str)
         console.print(models)
     style = "green" if facts["ledger"] == "passed" else "bold red"
     console.print(
-        f"Ledger: [{style}]{facts['ledger']}[/]  Training backend: {story.backend}  Run time: {facts['seconds']:.0f} s  "
-        f"Peak memory outside Airflow: {facts['peak_resident_mb']['outside_airflow']} MB, "
+        f"Ledger: [{style}]{facts['ledger']}[/]  Training backend: {story.backend}  "
+        f"Run time: {facts['seconds']:.0f} s  Peak memory outside Airflow: {facts['peak_resident_mb']['outside_airflow']} MB, "
         f"Airflow with its tasks: {facts['peak_resident_mb']['airflow_and_tasks']} MB"
     )
     console.print("[bold]Trace of the champion[/]")
