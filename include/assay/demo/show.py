@@ -87,10 +87,11 @@ def show(console: Console, story: Story, facts: dict[str, Any], trace_text: str)
             )
         console.print(models)
     style = "green" if facts["ledger"] == "passed" else "bold red"
+    peaks = facts["peak_resident_mb"]
     console.print(
         f"Ledger: [{style}]{facts['ledger']}[/]  Training backend: {story.backend}  "
-        f"Run time: {facts['seconds']:.0f} s  Peak memory outside Airflow: {facts['peak_resident_mb']['outside_airflow']} MB, "
-        f"Airflow with its tasks: {facts['peak_resident_mb']['airflow_and_tasks']} MB"
+        f"Run time: {facts['seconds']:.0f} s  Peak memory outside Airflow: {peaks['outside_airflow']} MB, "
+        f"Airflow with its tasks: {peaks['airflow_and_tasks']} MB"
     )
     console.print("[bold]Trace of the champion[/]")
     console.print(escape(trace_text), soft_wrap=True)
