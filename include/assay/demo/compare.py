@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from assay.db import ModelRow
+from assay.db import ModelRow, list_deliveries
 from assay.demo.data import TARGET, Rounds, with_trigger
 from assay.line import Line
 from assay.quarantine import CaseView, case_rows
@@ -26,7 +26,7 @@ class Comparison:
 
 def count_truth(line: Line, rounds: Rounds, cases: list[CaseView]) -> list[dict[str, Any]]:
     """Rows caught and missed per kind of poison, and clean rows held by mistake, over both rounds."""
-    second = _deliveries(line, rounds)
+    second = _poisoned_delivery(line)
     held: set[tuple[str, int]] = set()
     for case in cases:
         keys = case_rows(line.database, line.store, case.id)["person_id"].to_pylist()
@@ -63,9 +63,7 @@ def _score(name: str, rows: int, model: Any, test: pa.Table, triggered: pa.Table
     return Comparison(name, rows, accuracy, success)
 
 
-def _deliveries(line: Line, rounds: Rounds) -> str:
+def _poisoned_delivery(line: Line) -> str:
     """Id of the poisoned delivery: the newest one of `west`."""
-    from assay.db import list_deliveries
-
     with line.database.session() as session:
         return list_deliveries(session, line.dataset, source="west")[-1].id

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from assay.db import Delivery, ModelRow, champion, get_model, latest_snapshot, list_deliveries, list_runs
+from sqlalchemy.orm import Session
+
+from assay.db import Delivery, champion, findings_of, latest_snapshot, list_deliveries, list_models, list_runs
 from assay.demo.airflow import AirflowClient
 from assay.demo.compare import Comparison, compare, count_truth
 from assay.demo.data import SOURCES, Rounds
 from assay.demo.stage import Stage
 from assay.errors import AssayError
-from assay.findings import Answer
+from assay.findings import Answer, Outcome
 from assay.line import Line
 from assay.quarantine import list_cases
 
@@ -80,7 +83,7 @@ class Story:
             self.stage.deliver(source, self.rounds.first[source], sequence=1)
         state, _ = self._intake(list(SOURCES))
         trained = self._training(after=0)
-        with Line.open(self.stage.contract, self.stage.settings) as line, line.database.session() as session:
+        with self._registry() as session:
             snapshot, model = latest_snapshot(session, "adult"), champion(session, "adult")
             runs = list_runs(session, "adult")
         self.backend = runs[-1].backend if runs else "none"
@@ -115,17 +118,18 @@ class Story:
         for source in SOURCES:
             self.stage.deliver(source, self.rounds.second[source], sequence=3)
         before = len(self.airflow.runs(TRAINING))
-        with Line.open(self.stage.contract, self.stage.settings) as line, line.database.session() as session:
+        with self._registry() as session:
             old = champion(session, "adult")
         state, _ = self._intake(list(SOURCES), answer=Answer.ADMIT_REST)
         trained = self._training(after=before)
         west = self._newest("west")
-        with Line.open(self.stage.contract, self.stage.settings) as line:
+        with self._line() as line:
             cases = list_cases(line.database, dataset="adult")
             self.truth = count_truth(line, self.rounds, [c for c in cases if c.kind != "delivery"])
             with line.database.session() as session:
-                challenger = self._challenger(session)
+                models = list_models(session, "adult")
                 now = champion(session, "adult")
+            challenger = models[-1] if models else None
             held = [c for c in cases if c.kind == "delivery" and c.delivery_id == west.id]
             if not held or challenger is None or old is None or now is None:
                 return (
@@ -142,12 +146,12 @@ class Story:
         return state == "success" and consistent and west.state == "admitted", seen
 
     def _runaway(self) -> tuple[bool, str]:
-        with Line.open(self.stage.contract, self.stage.settings) as line, line.database.session() as session:
+        with self._registry() as session:
             old = champion(session, "adult")
         self.stage.set_learning_rate(ABSURD_LEARNING_RATE)
         run_id = self.airflow.trigger(TRAINING)
         state = self.airflow.wait(TRAINING, run_id, 600)
-        with Line.open(self.stage.contract, self.stage.settings) as line, line.database.session() as session:
+        with self._registry() as session:
             now, run = champion(session, "adult"), list_runs(session, "adult")[-1]
         unchanged = old is not None and now is not None and old.id == now.id
         seen = f"{run.status} after {run.detail.get('epochs', '?')} epochs: {run.detail.get('reason', '')}"
@@ -186,26 +190,23 @@ class Story:
         return self.airflow.wait(TRAINING, runs[-1]["dag_run_id"], 900)
 
     def _newest(self, source: str) -> Delivery:
-        with Line.open(self.stage.contract, self.stage.settings) as line, line.database.session() as session:
+        with self._registry() as session:
             return list_deliveries(session, "adult", source=source)[-1]
 
     def _why(self, delivery: Delivery) -> str:
-        from assay.db import findings_of
-        from assay.findings import Outcome
-
-        with Line.open(self.stage.contract, self.stage.settings) as line, line.database.session() as session:
+        with self._registry() as session:
             said = [f.message for f in findings_of(session, delivery.id) if f.outcome is Outcome.FAILED]
         return f"{delivery.verdict}: {'; '.join(said)}"
 
     def _snapshot_version(self) -> int:
-        with Line.open(self.stage.contract, self.stage.settings) as line, line.database.session() as session:
+        with self._registry() as session:
             snapshot = latest_snapshot(session, "adult")
         return snapshot.version if snapshot else 0
 
-    @staticmethod
-    def _challenger(session: Any) -> ModelRow | None:
-        """The model of the newest run that ended with one."""
-        from assay.db import list_models
+    def _line(self) -> AbstractContextManager[Line]:
+        return Line.open(self.stage.contract, self.stage.settings)
 
-        models = list_models(session, "adult")
-        return get_model(session, models[-1].id) if models else None
+    @contextmanager
+    def _registry(self) -> Iterator[Session]:
+        with self._line() as line, line.database.session() as session:
+            yield session
