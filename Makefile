@@ -30,7 +30,7 @@ help: ## list the targets
 .PHONY: setup
 setup: $(STAMP) ## build .venv from the hashed lock (again only when a lock changes)
 
-$(STAMP): requirements.txt requirements-dev.txt pyproject.toml
+$(STAMP): requirements.txt requirements-privacy.txt requirements-dev.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { \
 	  echo "Assay needs Python 3.11 or newer, and '$(PYTHON)' is not on PATH. Try: make setup PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -42,6 +42,7 @@ $(STAMP): requirements.txt requirements-dev.txt pyproject.toml
 	@awk '/^uv==/ {p = 1} p {print} p && !/\\$$/ {exit}' requirements-dev.txt > $(VENV)/uv.txt
 	@$(BIN)/python -m pip install --quiet --require-hashes -r $(VENV)/uv.txt
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --require-hashes -r requirements.txt -r requirements-dev.txt
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --require-hashes -r requirements-privacy.txt
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 	@echo "setup: done. Next: make demo"
@@ -114,6 +115,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 .PHONY: lock
 lock: $(STAMP) ## pin and hash requirements*.in again (ARGS=--upgrade for newer versions)
 	@$(COMPILE) $(ARGS) requirements.in -o requirements.txt
+	@$(COMPILE) $(ARGS) --override <(echo 'attrs>=24.2') -c requirements.txt requirements-privacy.in -o requirements-privacy.txt
 	@$(COMPILE) $(ARGS) requirements-dev.in -o requirements-dev.txt
 
 .PHONY: clean
