@@ -86,6 +86,9 @@ def test_ignoring_an_unknown_column_is_a_mistake() -> None:
     assert "age" in problem["fix"]
 
 
+DP = {"noise_multiplier": 1, "max_grad_norm": 1, "delta": 1e-5}
+
+
 @pytest.mark.parametrize(
     ("path", "value", "problem", "fix"),
     [
@@ -101,11 +104,22 @@ def test_ignoring_an_unknown_column_is_a_mistake() -> None:
         ("screen", {"false_discovery_rate": 1.5}, "less than 1", ""),
         (
             "training",
-            {"privacy": {"noise_multiplier": 1, "max_grad_norm": 1, "delta": 0.1}},
-            "not available",
-            "null",
+            {"layers": [{"batch_norm": True}], "privacy": DP},
+            "mixes the rows of a batch",
+            "layer_norm",
         ),
-        ("training", {"aggregation": "krum"}, "not available", "mean"),
+        ("training", {"aggregation": "krum", "privacy": DP}, "bounds rows, the other sources", "mean"),
+        ("training", {"aggregation": "krum", "layers": [{"batch_norm": True}]}, "keeps apart", "layer_norm"),
+        ("training", {"aggregation": "krumm"}, "must be 'mean'", "`krum`"),
+        ("training", {"privacy": {**DP, "noise_multiplier": 0}}, "greater than 0", ""),
+        ("training", {"layers": [{"dens": 8}]}, "exactly one kind of layer", "`dense`"),
+        ("training", {"layers": [{"dense": 8, "dropout": 0.5}]}, "exactly one kind of layer", "dense: 64"),
+        ("training", {"layers": [{"dense": 8}, {"embedding": 4}]}, "can only stand first", "first layer"),
+        ("training", {"layers": [{"embedding": 4}]}, "no text column to embed", "take the embedding out"),
+        ("training", {"layers": [{"skip": []}]}, "at least 1", ""),
+        ("training", {"optimizer": {"name": "sgd", "beta1": 0.5}}, "sgd has no beta1", "momentum"),
+        ("training", {"optimizer": {"name": "sgd", "nesterov": True}}, "without momentum", "momentum"),
+        ("training", {"schedule": {"name": "cosin"}}, "must be 'constant'", "`cosine`"),
         ("training", {"layers": [{"dense": 8, "activation": "rleu"}]}, "must be 'identity'", "`relu`"),
         ("training", {"optimizer": {"learning_rate": float("inf")}}, "finite", ""),
         ("expectations", [{"type": "ExpectColumn"}], "not the name of an expectation", "snake_case"),
@@ -284,7 +298,11 @@ def test_a_column_name_that_yaml_does_not_read_as_text_is_named() -> None:
         ({"uri": "https://me:hunter2@x/"}, "uri", "no place for secrets"),
         ({"uri": "x", "manifest": "../SHA256SUMS"}, "manifest", "not a plain file name"),
         ({"uri": "x", "signature": "a\\b"}, "signature", "not a plain file name"),
-        ({"uri": "x", "signature": "SHA256SUMS"}, "signature", "the same file"),
+        ({"uri": "x", "signature": "a", "certificate": "a"}, "signature", "named twice"),
+        ({"uri": "x", "certificate": "SHA256SUMS"}, "signature", "named twice"),
+        ({"uri": "x", "signatures": {"files": ["a", "a"]}}, "signatures", "named twice"),
+        ({"uri": "x", "signatures": {"files": ["a/b"]}}, "signatures", "not a plain file name"),
+        ({"uri": "x", "signature": "a", "signatures": {"files": ["b"]}}, "signatures", "both stand there"),
     ],
 )
 def test_a_source_that_cannot_be_trusted_is_refused(source: dict[str, Any], field: str, problem: str) -> None:
@@ -467,3 +485,40 @@ def test_a_contract_cannot_be_changed_in_place() -> None:
     with pytest.raises(ValueError, match="frozen"):
         contract.dataset = "other"  # type: ignore[misc]
     assert isinstance(contract, Contract)
+
+
+@pytest.mark.parametrize(
+    ("label", "training", "problem", "fix"),
+    [
+        ({"classes": ["a", "b"]}, {"loss": "mse"}, "does not belong to a label with classes", "auto"),
+        ({}, {"loss": "logit_cross_entropy"}, "does not belong to a label without classes", "auto"),
+        (
+            {"classes": ["a", "b", "c"]},
+            {"loss": "binary_logit_cross_entropy"},
+            "for two classes, and the label has 3",
+            "logit_cross_entropy",
+        ),
+        (
+            {"classes": ["a", "b"]},
+            {"class_weights": {"a": 1.0}},
+            "differ in b",
+            "one weight for each of a, b",
+        ),
+        ({}, {"class_weights": {"a": 1.0}}, "differ in a", "the label is a number"),
+        (
+            {"classes": ["a", "b"]},
+            {"layers": [{"embedding": 4, "columns": ["age"]}]},
+            "'age' is no text",
+            "town",
+        ),
+    ],
+)
+def test_what_the_training_asks_for_must_fit_the_label_and_the_columns(
+    label: dict[str, Any], training: dict[str, Any], problem: str, fix: str
+) -> None:
+    """Found when the contract is read, not hours later by the trainer."""
+    columns = {"age": {"type": "integer"}, "town": {"type": "string"}}
+    found = only_problem({**with_columns(columns, label={"column": "y", **label}), "training": training})
+    assert problem in found["problem"]
+    assert fix in found["fix"]
+    assert found["field"].startswith("training.")

@@ -20,17 +20,11 @@ from assay.contract.models import (
     Source,
     Trusted,
 )
+from assay.contract.network import Activation, DenseLayer, Layer
+from assay.contract.optimization import EarlyStopping, Optimizer, Privacy, Schedule
 from assay.contract.problems import ContractError, Problem
 from assay.contract.schema import contract_schema, schema_text
-from assay.contract.training import (
-    Activation,
-    CurveLimits,
-    DenseLayer,
-    Gates,
-    Optimizer,
-    Privacy,
-    Training,
-)
+from assay.contract.training import CurveLimits, Gates, Training
 from assay.contract.trust import KeyRefused, add_key, list_keys, read_key, revoke_key
 
 __all__ = [
@@ -44,6 +38,7 @@ __all__ = [
     "CurveLimits",
     "DenseLayer",
     "Duration",
+    "EarlyStopping",
     "Expectation",
     "Freshness",
     "Gates",
@@ -53,12 +48,14 @@ __all__ = [
     "Key",
     "KeyRefused",
     "Label",
+    "Layer",
     "Model",
     "Optimizer",
     "Privacy",
     "Problem",
     "Publisher",
     "Review",
+    "Schedule",
     "Schema",
     "Screen",
     "Source",

@@ -18,8 +18,9 @@ from assay.contract.columns import RESERVED_COLUMNS, Column, Label, Schema, chec
 from assay.contract.durations import Duration
 from assay.contract.implied import with_implied
 from assay.contract.keys import Key, Publisher
-from assay.contract.sources import SOURCE_SCHEMES, Bounds, Freshness, Source
+from assay.contract.sources import SOURCE_SCHEMES, Bounds, Csv, Freshness, Source
 from assay.contract.training import Gates, Training
+from assay.contract.trainingfit import check_training
 
 __all__ = [
     "RESERVED_COLUMNS",
@@ -27,6 +28,7 @@ __all__ = [
     "Bounds",
     "Column",
     "Contract",
+    "Csv",
     "Expectation",
     "Freshness",
     "Gates",
@@ -108,6 +110,7 @@ class Contract(Model):
     sources: tuple[Source, ...] = ()
     freshness: Freshness = Freshness()
     bounds: Bounds = Bounds()
+    csv: Csv = Csv()
     schema_: Schema = Field(alias="schema")
     expectations: tuple[Expectation, ...] = ()
     trusted: Trusted | None = None
@@ -144,6 +147,7 @@ class Contract(Model):
         for number, column in enumerate(self.gates.slices):
             check_known(column, self.schema_.columns, ("gates", "slices", number))
         self._check_gates()
+        check_training(self.training, self.schema_)
         if self.schedule is not None and self.schedule not in _PRESETS:
             fields = self.schedule.split()
             if len(fields) != 5 or not all(_CRON_FIELD.fullmatch(field) for field in fields):

@@ -182,6 +182,18 @@ def _explain(error: Any, at: tuple[str | int, ...], model: type[BaseModel]) -> t
             "must hold keys of its own",
             f"write `{name}:` with indented keys below it{_description(at, model)}",
         )
+    if kind == "layer_kind":
+        kinds = error["msg"].rpartition(": ")[2].split(", ")
+        named = [str(key) for key in error["input"]] if isinstance(error["input"], Mapping) else []
+        near = [
+            match
+            for key in named
+            for match in get_close_matches(key, kinds, 1, cutoff=0.7)
+            if key not in kinds
+        ]
+        return error[
+            "msg"
+        ], f"did you mean `{near[0]}`?" if near else "write one mapping per layer, such as {dense: 64}"
     if kind == "tuple_type":
         return "must be a list", "write [a, b], or one `- item` per line"
     if kind == "invalid_key" or (kind == "string_type" and "[key]" in [str(part) for part in error["loc"]]):
