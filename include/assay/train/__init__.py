@@ -10,38 +10,53 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from assay.train.arrays import PreparedData, prepare
-    from assay.train.curve import CurvePoint, curve_outcome, read_curve
+    from assay.train.curve import curve_outcome
+    from assay.train.curvefile import CurvePoint, read_curve
     from assay.train.errors import (
         BundleExists,
+        PreconditionError,
         PrepareError,
         PreprocessError,
+        PrivacyError,
         ProtocolError,
         RequestError,
         RunBusy,
         TrainError,
     )
-    from assay.train.events import Epoch, Event, Failed, Finished, Started, Warned
+    from assay.train.events import Epoch, Event, Failed, Finished, Progress, Started, Warned
     from assay.train.julia import JuliaStatus, julia_status
+    from assay.train.layers import LayerSpec, array_specs
     from assay.train.preprocess import Preprocessing, load_preprocessing
-    from assay.train.request import TrainRequest, choose_backend, make_request, read_request, run_id_for
-    from assay.train.spec import BUNDLE_FORMAT, BundleSpec, DenseSpec, WeightSpec, Yardsticks, weight_name
-    from assay.train.supervisor import RunResult, train_run
+    from assay.train.request import (
+        TrainRequest,
+        choose_backend,
+        make_request,
+        read_request,
+        run_id_for,
+        training_digest,
+    )
+    from assay.train.result import RunResult
+    from assay.train.spec import BUNDLE_FORMAT, BundleSpec, WeightSpec, Yardsticks
+    from assay.train.supervisor import train_run
 
 __all__ = [
     "BUNDLE_FORMAT",
     "BundleExists",
     "BundleSpec",
     "CurvePoint",
-    "DenseSpec",
     "Epoch",
     "Event",
     "Failed",
     "Finished",
     "JuliaStatus",
+    "LayerSpec",
+    "PreconditionError",
     "PrepareError",
     "PreparedData",
     "PreprocessError",
     "Preprocessing",
+    "PrivacyError",
+    "Progress",
     "ProtocolError",
     "RequestError",
     "RunBusy",
@@ -52,6 +67,7 @@ __all__ = [
     "Warned",
     "WeightSpec",
     "Yardsticks",
+    "array_specs",
     "choose_backend",
     "curve_outcome",
     "julia_status",
@@ -62,27 +78,39 @@ __all__ = [
     "read_request",
     "run_id_for",
     "train_run",
-    "weight_name",
+    "training_digest",
 ]
 
 _HOMES = {
     "arrays": ("PreparedData", "prepare"),
-    "curve": ("CurvePoint", "curve_outcome", "read_curve"),
+    "curve": ("curve_outcome",),
+    "curvefile": ("CurvePoint", "read_curve"),
     "errors": (
         "BundleExists",
+        "PreconditionError",
         "PrepareError",
         "PreprocessError",
+        "PrivacyError",
         "ProtocolError",
         "RequestError",
         "RunBusy",
         "TrainError",
     ),
-    "events": ("Epoch", "Event", "Failed", "Finished", "Started", "Warned"),
+    "events": ("Epoch", "Event", "Failed", "Finished", "Progress", "Started", "Warned"),
+    "layers": ("LayerSpec", "array_specs"),
     "julia": ("JuliaStatus", "julia_status"),
     "preprocess": ("Preprocessing", "load_preprocessing"),
-    "request": ("TrainRequest", "choose_backend", "make_request", "read_request", "run_id_for"),
-    "spec": ("BUNDLE_FORMAT", "BundleSpec", "DenseSpec", "WeightSpec", "Yardsticks", "weight_name"),
-    "supervisor": ("RunResult", "train_run"),
+    "request": (
+        "TrainRequest",
+        "choose_backend",
+        "make_request",
+        "read_request",
+        "run_id_for",
+        "training_digest",
+    ),
+    "spec": ("BUNDLE_FORMAT", "BundleSpec", "WeightSpec", "Yardsticks"),
+    "result": ("RunResult",),
+    "supervisor": ("train_run",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

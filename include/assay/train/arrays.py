@@ -35,10 +35,11 @@ class PreparedData:
         label: The label's column.
         classes: Class names in the order of class numbers; `None` for regression.
         features: Names of the matrix's columns.
-        preprocessing: The fitted state, JSON-ready.
+        state: The fitted preprocessing.
         rows: Rows in all.
         train_rows: int64 row numbers that are learned from.
         validation_rows: int64 row numbers that are only measured on.
+        train_labels: Labels of the training rows, class numbers or standardised numbers.
         source_names: Names by source number; empty without a source column.
         data_sha256: SHA-256 over the arrays.
     """
@@ -49,12 +50,18 @@ class PreparedData:
     label: str
     classes: tuple[Class, ...] | None
     features: tuple[str, ...]
-    preprocessing: dict[str, object]
+    state: Preprocessing
     rows: int
     train_rows: npt.NDArray[np.int64]
     validation_rows: npt.NDArray[np.int64]
+    train_labels: npt.NDArray[np.int64] | npt.NDArray[np.float64]
     source_names: tuple[str, ...]
     data_sha256: str
+
+    @property
+    def preprocessing(self) -> dict[str, object]:
+        """The fitted state, JSON-ready."""
+        return self.state.model_dump(mode="json")
 
 
 def prepare(
@@ -130,7 +137,7 @@ def prepare(
             y=_write_array(run_dir / "y.npy", y, digest),
             train=_write_array(run_dir / "train.npy", train, digest),
             validation=_write_array(run_dir / "validation.npy", validation, digest),
-            sources=None if sources is None else _write_array(run_dir / "sources.npy", sources, None),
+            sources=None if sources is None else _write_array(run_dir / "sources.npy", sources, digest),
         )
     except OSError as error:
         raise PrepareError(
@@ -145,10 +152,11 @@ def prepare(
         label=label.column,
         classes=classes,
         features=state.features,
-        preprocessing=state.model_dump(mode="json"),
+        state=state,
         rows=table.num_rows,
         train_rows=train,
         validation_rows=validation,
+        train_labels=y[train],
         source_names=source_names,
         data_sha256=digest.hexdigest(),
     )

@@ -21,6 +21,14 @@ class RequestError(TrainError):
     """A training request, or the files that it names, cannot be used."""
 
 
+class PreconditionError(TrainError):
+    """A robust aggregation is asked for more than so many sources can give."""
+
+
+class PrivacyError(TrainError):
+    """Private training is asked for in a way that cannot keep its promise."""
+
+
 class BundleExists(TrainError):
     """The bundle directory is taken by something else."""
 

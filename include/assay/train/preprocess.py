@@ -17,11 +17,14 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from assay.contract.models import Contract
+from assay.contract.network import EmbeddingLayer
 from assay.train.errors import PrepareError, PreprocessError
 
 PREPROCESSING_FORMAT: Final = "assay-preprocessing/1"
 MAX_CATEGORIES = 64
 """Categories of one column that get a feature of their own; the rest share `other`."""
+MAX_EMBEDDED = 4096
+"""Categories of one embedded column that get a vector of their own."""
 CLIP = 1e6
 """Standardised numbers are held within this many deviations, so that a finite number stays finite in float32."""
 
@@ -40,6 +43,8 @@ class ColumnState(BaseModel):
         mean: Subtracted from numbers.
         scale: What numbers are divided by: their standard deviation, or 1 for a constant column.
         values: Known categories, in feature order.
+        embedded: Whether a category is one feature that holds its number: its place among `values`, the next number for
+            every other value, the one after that for a missing one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,10 +56,18 @@ class ColumnState(BaseModel):
     mean: float = Field(default=0.0, allow_inf_nan=False)
     scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     values: tuple[str, ...] = ()
+    embedded: bool = False
+
+    @property
+    def vocabulary(self) -> int:
+        """How many numbers an embedded category can have."""
+        return len(self.values) + 1 + self.missing
 
     @property
     def features(self) -> tuple[str, ...]:
         """Names of the features that this column becomes."""
+        if self.embedded:
+            return (self.name,)
         if self.kind == "category":
             names = [f"{self.name}={value}" for value in self.values]
             names.append(f"{self.name}:other")
@@ -79,6 +92,16 @@ class Preprocessing(BaseModel):
     def features(self) -> tuple[str, ...]:
         """Names of the matrix's columns, in order."""
         return tuple(feature for column in self.columns for feature in column.features)
+
+    @property
+    def embedded(self) -> tuple[tuple[int, int], ...]:
+        """Place and vocabulary of each feature that holds a category's number."""
+        found, at = [], 0
+        for column in self.columns:
+            if column.embedded:
+                found.append((at, column.vocabulary))
+            at += len(column.features)
+        return tuple(found)
 
     def transform(self, table: pa.Table | pa.RecordBatch) -> Matrix:
         """Turn a table into the matrix that the network takes.
@@ -141,6 +164,8 @@ def load_preprocessing(state: Mapping[str, object]) -> Preprocessing:
 def fit(table: pa.Table, contract: Contract, *, max_categories: int = MAX_CATEGORIES) -> Preprocessing:
     """Fit on a table that holds the training split's rows only.
 
+    Columns that the contract's first layer embeds become numbers of categories, the others features of zero and one.
+
     Raises:
         PrepareError: The contract leaves no feature column, or the table lacks one.
     """
@@ -158,6 +183,7 @@ def fit(table: pa.Table, contract: Contract, *, max_categories: int = MAX_CATEGO
             expected=", ".join(schema.features),
             found=", ".join(table.column_names),
         )
+    embedded = _embedded_columns(contract)
     columns = []
     for name in schema.features:
         column = schema.columns[name]
@@ -170,8 +196,31 @@ def fit(table: pa.Table, contract: Contract, *, max_categories: int = MAX_CATEGO
             "date": "time",
             "timestamp": "time",
         }[column.type]  # type: ignore[assignment]
-        columns.append(_fit_column(name, kind, values, column.nullable, max_categories))
+        most = MAX_EMBEDDED if name in embedded else max_categories
+        state = _fit_column(name, kind, values, column.nullable, most)
+        columns.append(state.model_copy(update={"embedded": name in embedded}))
     return Preprocessing(columns=tuple(columns))
+
+
+def _embedded_columns(contract: Contract) -> frozenset[str]:
+    """The columns that the contract's first layer embeds.
+
+    Raises:
+        PrepareError: There is none to embed.
+    """
+    layers, schema = contract.training.layers, contract.schema_
+    if not layers or not isinstance(layers[0], EmbeddingLayer):
+        return frozenset()
+    texts = [name for name in schema.features if schema.columns[name].type == "string"]
+    wanted = texts if layers[0].columns is None else list(layers[0].columns)
+    strange = [name for name in wanted if name not in texts]
+    if strange or not wanted:
+        raise PrepareError(
+            f"the embedding cannot take {strange[0]!r}" if strange else "there is no text column to embed",
+            expected=f"text columns to learn from: {', '.join(texts) or 'there is none'}",
+            next_step="change training.layers[0] in the contract",
+        )
+    return frozenset(wanted)
 
 
 def _fit_column(
@@ -214,6 +263,9 @@ def _write(column: ColumnState, values: pa.ChunkedArray | pa.Array, out: Matrix)
         gone = np.asarray(texts.is_null())
         if column.missing:
             codes = np.where(gone, len(column.values) + 1, codes)
+        if column.embedded:
+            out[:, 0] = codes
+            return
         out[np.arange(len(codes)), codes] = 1.0
         return
     numbers = _numbers(column.name, column.kind, values)

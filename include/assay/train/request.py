@@ -11,9 +11,11 @@ from pydantic import Field, ValidationError, model_validator
 
 from assay.canonical import canonical_json, content_id, sha256_hex
 from assay.contract.models import Contract
-from assay.contract.training import Optimizer
+from assay.contract.optimization import EarlyStopping, Optimizer, Privacy, Schedule
 from assay.train.errors import RequestError
-from assay.train.spec import BackendName, Class, DenseSpec, DType, Loss, Task, _Model
+from assay.train.layers import DType, LayerSpec, array_specs, misfit
+from assay.train.network import check_sources, loss_of, network_layers, outputs_of
+from assay.train.spec import AggregationSpec, BackendName, Class, LossSpec, Task, _Model
 
 if TYPE_CHECKING:
     from assay.train.arrays import PreparedData
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 REQUEST_FORMAT: Final = "assay-request/1"
 MAX_REQUEST_BYTES = 64 * 2**20
 """A request holds the fitted preprocessing, which grows with columns and categories; nothing honest comes near this."""
+
+
+_LIMITS = {"timeout", "heartbeat", "max_memory_bytes", "checkpoint_every"}
 
 
 class Arrays(_Model):
@@ -41,17 +46,24 @@ class TrainRequest(_Model):
     dataset: str
     snapshot_id: str
     contract_sha256: str
-    data_sha256: str = Field(description="SHA-256 over the arrays, in the order x, y, train, validation.")
+    data_sha256: str = Field(
+        description="SHA-256 over the arrays, in the order x, y, train, validation, sources."
+    )
     task: Task
     label: str
     classes: tuple[Class, ...] | None = None
     source_names: tuple[str, ...] = ()
     arrays: Arrays
-    layers: tuple[DenseSpec, ...] = Field(min_length=1)
-    loss: Loss
+    layers: tuple[LayerSpec, ...] = Field(min_length=1)
+    loss: LossSpec
     optimizer: Optimizer
+    schedule: Schedule = Schedule()
     epochs: int = Field(gt=0)
+    early_stopping: EarlyStopping | None = None
     batch_size: int = Field(gt=0)
+    aggregation: AggregationSpec = AggregationSpec()
+    privacy: Privacy | None = None
+    checkpoint_every: int = Field(default=5, gt=0, description="Epochs between two checkpoints.")
     seed: int
     backend: BackendName
     backend_reason: str
@@ -68,26 +80,27 @@ class TrainRequest(_Model):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        width = len(self.features)
-        for position, layer in enumerate(self.layers):
-            if layer.in_ != width:
-                raise ValueError(f"layer {position} takes {layer.in_} inputs, but gets {width}")
-            if layer.dtype != self.dtype:
-                raise ValueError(f"layer {position} is {layer.dtype}, but the run is {self.dtype}")
-            width = layer.out
-        outputs = len(self.classes) if self.task == "classification" and self.classes else 1
-        if width != outputs:
-            raise ValueError(f"the last layer has {width} outputs, but the task needs {outputs}")
-        if self.loss != ("logit_cross_entropy" if self.task == "classification" else "mse"):
-            raise ValueError(f"loss {self.loss} does not belong to {self.task}")
+        if wrong := misfit(self.layers, len(self.features), self.outputs, self.dtype):
+            raise ValueError(wrong)
+        if self.loss.of_classes != (self.task == "classification"):
+            raise ValueError(f"loss {self.loss.name} does not belong to {self.task}")
         if self.task == "classification" and self.classes is None:
             raise ValueError("classification needs classes")
+        if self.loss.class_weights is not None and len(self.loss.class_weights) != len(self.classes or ()):
+            raise ValueError("there is not one weight for each class")
+        if self.aggregation.name != "mean" and self.arrays.sources is None:
+            raise ValueError(f"{self.aggregation.name} needs the source of each row")
         return self
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that the network gives per row."""
+        return outputs_of(self.loss, self.classes)
 
     @property
     def parameter_count(self) -> int:
         """Trainable numbers of the network."""
-        return sum(layer.parameter_count for layer in self.layers)
+        return sum(array.size for array in array_specs(self.layers) if array.trainable)
 
     def write(self, path: Path) -> None:
         """Write the request as JSON, whole or not at all."""
@@ -140,28 +153,16 @@ def read_request(path: Path) -> TrainRequest:
         ) from error
 
 
-def network_layers(
-    contract: Contract, inputs: int, outputs: int, dtype: DType = "float32"
-) -> tuple[DenseSpec, ...]:
-    """The contract's hidden layers, with sizes, and the output layer that the task needs."""
-    layers: list[DenseSpec] = []
-    width = inputs
-    for layer in contract.training.layers:
-        layers.append(
-            DenseSpec(in_=width, out=layer.dense, activation=layer.activation, bias=layer.bias, dtype=dtype)
-        )
-        width = layer.dense
-    layers.append(DenseSpec(in_=width, out=outputs, activation="identity", bias=True, dtype=dtype))
-    return tuple(layers)
-
-
 def training_digest(contract: Contract) -> str:
-    """SHA-256 over what decides a run besides its data: the training section and the columns that it learns from."""
+    """SHA-256 over what decides a run besides its data: the training section and the columns that it learns from.
+
+    Limits of time and memory are left out, so that a run that met one goes on from its checkpoint once it is raised.
+    """
     schema = contract.schema_
     return sha256_hex(
         canonical_json(
             {
-                "training": contract.training.model_dump(mode="json"),
+                "training": contract.training.model_dump(mode="json", exclude=_LIMITS),
                 "features": {name: schema.columns[name].model_dump(mode="json") for name in schema.features},
                 "label": schema.label.model_dump(mode="json") if schema.label else None,
                 "key": list(schema.key),
@@ -227,7 +228,10 @@ def make_request(
     else:
         reason = f"{backend} was asked for"
     training = contract.training
-    outputs = len(prepared.classes) if prepared.classes else 1
+    loss = loss_of(contract, prepared)
+    aggregation = AggregationSpec(name=training.aggregation, byzantine=training.byzantine_sources)
+    if aggregation.name != "mean":
+        check_sources(aggregation, len(prepared.source_names))
     return TrainRequest(
         run_id=run_id_for(contract, snapshot_id, backend, seed),
         dataset=contract.dataset,
@@ -239,10 +243,15 @@ def make_request(
         classes=prepared.classes,
         source_names=prepared.source_names,
         arrays=prepared.arrays,
-        layers=network_layers(contract, len(prepared.features), outputs, dtype),
-        loss="logit_cross_entropy" if prepared.task == "classification" else "mse",
+        layers=network_layers(training.layers, prepared.state, outputs_of(loss, prepared.classes), dtype),
+        loss=loss,
         optimizer=training.optimizer,
+        schedule=training.schedule,
         epochs=training.epochs,
+        early_stopping=training.early_stopping,
+        aggregation=aggregation,
+        privacy=training.privacy,
+        checkpoint_every=training.checkpoint_every,
         batch_size=training.batch_size,
         seed=training.seed if seed is None else seed,
         backend=backend,

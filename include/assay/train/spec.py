@@ -7,13 +7,13 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from assay.contract.training import Activation, Optimizer
+from assay.contract.optimization import Aggregation, EarlyStopping, Optimizer, Privacy, Schedule
+from assay.train.layers import DType, LayerSpec
 
 BUNDLE_FORMAT: Final = "assay-bundle/1"
 
-DType = Literal["float32", "float64"]
 Task = Literal["classification", "regression"]
-Loss = Literal["logit_cross_entropy", "mse"]
+LossName = Literal["logit_cross_entropy", "binary_logit_cross_entropy", "mse", "huber"]
 BackendName = Literal["flux", "reference"]
 Class = str | int | bool
 
@@ -31,20 +31,51 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
-class DenseSpec(_Model):
-    """A fully connected layer: `activation(x @ weight.T + bias)` with weight (out, in) and bias (out)."""
+class LossSpec(_Model):
+    """What is made small: the mean over rows of the loss of a row times the weight of its class.
 
-    type: Literal["dense"] = "dense"
-    in_: int = Field(alias="in", gt=0)
-    out: int = Field(gt=0)
-    activation: Activation = "identity"
-    bias: bool = True
-    dtype: DType = "float32"
+    Attributes:
+        name: Cross-entropy over logits (rows, classes) or over one logit (rows, 1) of the second class; squared error
+            or Huber's loss (half squares up to `huber_delta`, lines beyond) over standardised numbers (rows, 1).
+        huber_delta: Of Huber's loss only.
+        class_weights: One per class, or `None` for all alike.
+    """
+
+    name: LossName
+    huber_delta: float = Field(default=1.0, gt=0)
+    class_weights: tuple[float, ...] | None = None
 
     @property
-    def parameter_count(self) -> int:
-        """Trainable numbers of the layer."""
-        return self.in_ * self.out + (self.out if self.bias else 0)
+    def of_classes(self) -> bool:
+        """Whether its labels are class numbers."""
+        return self.name in {"logit_cross_entropy", "binary_logit_cross_entropy"}
+
+
+class AggregationSpec(_Model):
+    """How the sources' gradients become one; `byzantine` is how many of them may be hostile."""
+
+    name: Aggregation = "mean"
+    byzantine: int = Field(default=1, ge=0)
+
+
+class PrivacyReport(_Model):
+    """What differential privacy the finished run has; `epsilon` is of the accountant that the contract named.
+
+    Attributes:
+        settings: The contract's.
+        sampling_rate: Probability of a row to be in a batch.
+        steps: Updates made.
+        epsilon_rdp: By Rényi differential privacy, an upper bound.
+        epsilon_pld: By privacy loss distributions, a tighter upper bound.
+        neighbours: Which data sets the guarantee compares.
+    """
+
+    settings: Privacy
+    sampling_rate: float
+    steps: int
+    epsilon_rdp: Number
+    epsilon_pld: Number
+    neighbours: Literal["add_or_remove_one_row"] = "add_or_remove_one_row"
 
 
 class WeightSpec(_Model):
@@ -73,6 +104,8 @@ class Yardsticks(_Model):
         uninformed_loss: Of guessing blindly: the logarithm of the number of classes, or 1 for standardised numbers.
         validation_rows: Rows in the validation split.
         updates_per_epoch: Batches per epoch.
+        class_rows: Rows of each class in the training split; empty for a regression, or where they were not counted.
+        class_validation_rows: Likewise in the validation split.
     """
 
     trivial_train_loss: Number
@@ -81,6 +114,8 @@ class Yardsticks(_Model):
     uninformed_loss: float = Field(gt=0)
     validation_rows: int
     updates_per_epoch: int
+    class_rows: tuple[int, ...] = ()
+    class_validation_rows: tuple[int, ...] = ()
 
 
 class BundleSpec(_Model):
@@ -98,11 +133,19 @@ class BundleSpec(_Model):
     task: Task
     label: str
     classes: tuple[Class, ...] | None
-    layers: tuple[DenseSpec, ...] = Field(min_length=1)
-    loss: Loss
+    source_names: tuple[str, ...] = ()
+    layers: tuple[LayerSpec, ...] = Field(min_length=1)
+    dtype: DType
+    loss: LossSpec
     optimizer: Optimizer
+    schedule: Schedule
+    early_stopping: EarlyStopping | None = None
+    aggregation: AggregationSpec = AggregationSpec()
+    privacy: PrivacyReport | None = None
     seed: int
-    epochs: int
+    epochs: int = Field(gt=0, description="Epochs that were run: the points of the curve.")
+    best_epoch: int = Field(gt=0, description="The epoch whose weights these are.")
+    stopped_because: str | None = Field(default=None, description="Why before the last epoch asked for.")
     batch_size: int
     backend: BackendName
     backend_reason: str
@@ -116,8 +159,3 @@ class BundleSpec(_Model):
     metrics: dict[str, float | None]
     parameter_count: int
     weights: tuple[WeightSpec, ...]
-
-
-def weight_name(layer: int, part: Literal["weight", "bias"]) -> str:
-    """Name of one array in `weights.safetensors`: `layers.<i>.weight` (out, in) or `layers.<i>.bias` (out)."""
-    return f"layers.{layer}.{part}"

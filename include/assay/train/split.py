@@ -9,21 +9,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from assay.train.masks import mix
+
 Hashes = npt.NDArray[np.uint64]
 Rows = npt.NDArray[np.int64]
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
-_MIX_2 = np.uint64(0x94D049BB133111EB)
 _NULL = np.uint64(0xA5A5A5A55A5A5A5A)
-
-
-def _mix(values: Hashes) -> Hashes:
-    """The finaliser of splitmix64 (Steele, Lea, Flood 2014), which spreads every input bit over the whole word."""
-    values = values + _GOLDEN
-    values = (values ^ (values >> np.uint64(30))) * _MIX_1
-    values = (values ^ (values >> np.uint64(27))) * _MIX_2
-    return values ^ (values >> np.uint64(31))
 
 
 def _column_hashes(column: pa.ChunkedArray) -> Hashes:
@@ -37,7 +28,7 @@ def _column_hashes(column: pa.ChunkedArray) -> Hashes:
         floats = np.where(missing, 0.0, floats) + 0.0  # -0.0 becomes 0.0, so that equal numbers hash alike
         hashes = floats.view(np.uint64)
         if pa.types.is_integer(array.type):
-            hashes = hashes ^ _mix(np.asarray(pc.fill_null(array, 0)).astype(np.int64).view(np.uint64))
+            hashes = hashes ^ mix(np.asarray(pc.fill_null(array, 0)).astype(np.int64).view(np.uint64))
     else:
         texts = pc.dictionary_encode(pc.fill_null(array.cast(pa.string()), ""))
         words = np.array(
@@ -55,8 +46,8 @@ def content_hashes(table: pa.Table, columns: tuple[str, ...], seed: int) -> Hash
     """One 64-bit number per row from the named columns and the seed; equal rows get equal numbers."""
     total = np.full(table.num_rows, np.uint64(seed % 2**64), dtype=np.uint64)
     for name in columns:
-        total = _mix(total ^ _column_hashes(table.column(name)))
-    return _mix(total)
+        total = mix(total ^ _column_hashes(table.column(name)))
+    return mix(total)
 
 
 def split_rows(
