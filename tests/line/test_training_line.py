@@ -21,7 +21,10 @@ from assay.line import (
     train,
     train_table,
 )
+from assay.line.judging import accepted_runs
 from assay.model import BundleRefused, PromotionRefused
+from assay.train.spec import AggregationSpec
+from tests.train.helpers import ready
 
 
 def champion_of(town):
@@ -66,6 +69,33 @@ def test_training_judging_and_promoting_again_changes_nothing(settled_town):
         assert len(line.ledger.entries()) == entries
         with line.database.session() as session:
             assert len(list_runs(session, "adult")) == len(list_models(session, "adult")) == 1
+
+
+def test_a_run_is_compared_with_champions_that_learned_the_same(settled_town, tmp_path):
+    """Another seed or rate is comparable; another network, loss or privacy is not; nor is a bundle that fell."""
+    earn(settled_town)
+    with settled_town.line() as line:
+        request, _ = ready(tmp_path / "other")
+        assert accepted_runs(line, request) == []
+        with line.database.session() as session:
+            row = champion(session, "adult")
+        spec = load_model(line, row).spec
+        alike = request.model_copy(
+            update={name: getattr(spec, name) for name in ("loss", "task", "classes", "layers")}
+        )
+        [found] = accepted_runs(line, alike)
+        assert len(found.curve) == spec.epochs
+        assert found.yardsticks == spec.yardsticks
+        wider = spec.layers[0].model_copy(update={"out": 17})
+        for change in (
+            {"layers": (wider, *spec.layers[1:])},
+            {"classes": ("a", "b")},
+            {"loss": spec.loss.model_copy(update={"class_weights": (1.0, 2.0)})},
+            {"aggregation": AggregationSpec(name="median")},
+        ):
+            assert accepted_runs(line, alike.model_copy(update=change)) == []
+        (Path(row.bundle_uri) / "card.md").write_text("changed")
+        assert accepted_runs(line, alike) == []
 
 
 def test_an_absurd_learning_rate_is_stopped_and_leaves_the_champion(settled_town):
@@ -173,6 +203,24 @@ def test_a_bundle_that_was_changed_is_not_loaded(settled_town):
     weights.write_bytes(data)
     with settled_town.line() as line, pytest.raises(BundleRefused, match="signature"):
         load_model(line, row)
+
+
+def test_a_challenger_whose_bundle_was_changed_is_refused_on_record(settled_town):
+    """The ledger and the registry keep what was found, and nothing is promoted."""
+    with settled_town.line() as line:
+        model = train(line)["model"]
+        with line.database.session() as session:
+            (row,) = list_models(session, "adult")
+        (Path(row.bundle_uri) / "card.md").write_text("another card")
+        with pytest.raises(BundleRefused, match="signature"):
+            judge(line, model)
+        statement = line.ledger.read(line.ledger.entries()[-1])
+        assert (statement.step, statement.predicate["passed"]) == ("gates-judged", False)
+        with line.database.session() as session:
+            (row,) = list_models(session, "adult")
+            assert row.state == "refused"
+        with pytest.raises(PromotionRefused):
+            promote(line, model)
 
 
 def test_training_without_a_snapshot_is_a_usage_error(town):

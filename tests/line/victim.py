@@ -12,6 +12,7 @@ HEAVY = [
     "assay.line.intake",
     "assay.line.inspect",
     "assay.line.review",
+    "assay.line.judging",
     "assay.line.training",
 ]
 """Imported once by the fork server, so that each victim starts at once."""
@@ -50,3 +51,22 @@ def _around(real: Any, effect: Any) -> Any:
         return result
 
     return wrapper
+
+
+def train_until(root: str, project: str, events: int) -> None:
+    """Train on the newest snapshot; die right after that many events of the run, if it gets that far."""
+    from assay.demo.stage import Stage
+    from assay.line import Line, train
+
+    seen = 0
+
+    def count(_event: object) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == events:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    stage = Stage(Path(root), Path(project))
+    with Line.open(stage.contract, stage.settings) as line:
+        train(line, on_event=count)
+    os._exit(0)

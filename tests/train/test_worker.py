@@ -324,11 +324,17 @@ def test_a_request_of_absurd_size_is_not_read(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"layers": [{"in": 3, "out": 2}]}, "takes 3 inputs, but gets 4"),
-        ({"layers": [{"in": 4, "out": 2, "dtype": "float64"}]}, "float64"),
-        ({"layers": [{"in": 4, "out": 3}]}, "3 outputs"),
-        ({"layers": [{"in": 4, "out": 2, "activation": "eval"}]}, "activation"),
-        ({"loss": "mse"}, "does not belong"),
+        ({"layers": [{"type": "dense", "in": 3, "out": 2}]}, "takes 3 inputs, but gets 4"),
+        ({"layers": [{"type": "dense", "in": 4, "out": 2, "dtype": "float64"}]}, "float64"),
+        ({"layers": [{"type": "dense", "in": 4, "out": 3}]}, "gives 3, but the task needs 2"),
+        ({"layers": [{"type": "dense", "in": 4, "out": 2, "activation": "eval"}]}, "activation"),
+        ({"layers": [{"in": 4, "out": 2}]}, "discriminator"),
+        (
+            {"loss": {"name": "mse"}, "layers": [{"type": "dense", "in": 4, "out": 1}]},
+            "does not belong",
+        ),
+        ({"loss": {"name": "logit_cross_entropy", "class_weights": [1.0]}}, "weight for each class"),
+        ({"aggregation": {"name": "krum"}}, "source of each row"),
         ({"classes": None}, "outputs"),
         ({"shell": "rm"}, "shell"),
         ({"run_id": "../../etc"}, "run_id"),

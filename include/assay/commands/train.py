@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ from rich.table import Table
 
 from assay.commands._shared import ContractOption, JsonFlag, emit, fail, guarded, load, print_findings
 from assay.db import findings_of, get_model, get_run
-from assay.errors import UsageError
+from assay.errors import AssayError, UsageError
 from assay.findings import Finding, Outcome
 
 if TYPE_CHECKING:
@@ -120,13 +119,15 @@ def _on_snapshot(line: Line, snapshot: str, tell: Tell) -> dict[str, Any]:
 
 def _on_table(line: Line, path: Path, out: Path | None, tell: Tell) -> dict[str, Any]:
     from assay.intake import read_table
-    from assay.line import train_apart
+    from assay.line import RunInterrupted, train_apart
     from assay.model import file_sha256
+    from assay.train import training_digest
 
     assert out is not None  # asked for above
     digest = file_sha256(path)
     rows = read_table(path, line.contract)
-    work = line.work_dir(f"table-{uuid.uuid4().hex[:12]}")
+    # Named after what decides the run, so that one that was killed goes on from its checkpoint.
+    work = line.work_dir(f"table-{digest[:12]}-{training_digest(line.contract)[:12]}")
     try:
         result, bundle = train_apart(
             line,
@@ -137,8 +138,12 @@ def _on_table(line: Line, path: Path, out: Path | None, tell: Tell) -> dict[str,
             work=work,
             on_event=tell,
         )
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    except AssayError as error:
+        ended: RunResult | None = getattr(error, "result", None)
+        if not isinstance(error, RunInterrupted) and (ended is None or not ended.resumable):
+            shutil.rmtree(work, ignore_errors=True)
+        raise
+    shutil.rmtree(work, ignore_errors=True)
     return {**_result(result), "table": str(path), "model": bundle.name, "bundle": str(bundle)}
 
 
@@ -156,12 +161,17 @@ def _no_model(error: RunStopped | RunNotTried, as_json: bool) -> NoReturn:
 
 def _result(result: RunResult) -> dict[str, Any]:
     """What is said of a run that is in no registry, or that made no model."""
-    last = result.curve[-1] if result.curve else None
+    spec = result.spec
+    last = result.curve[spec.best_epoch - 1 if spec else -1] if result.curve else None
     facts = {
         "backend": result.backend,
         "backend_reason": result.backend_reason,
         "device": result.device,
         "epochs": len(result.curve),
+        "best_epoch": spec.best_epoch if spec else None,
+        "stopped_because": spec.stopped_because if spec else None,
+        "resumed": result.resumed,
+        "privacy": spec.privacy.model_dump(mode="json") if spec and spec.privacy else None,
         "reason": result.reason,
         "train_loss": last.train_loss if last else None,
         "validation_loss": last.validation_loss if last else None,
@@ -182,7 +192,19 @@ def _result(result: RunResult) -> dict[str, Any]:
 
 
 def _facts(facts: dict[str, Any], checks: Sequence[Finding], status: str) -> dict[str, Any]:
-    names = ("backend", "backend_reason", "device", "epochs", "train_loss", "validation_loss", "reason")
+    names = (
+        *(
+            "backend",
+            "backend_reason",
+            "device",
+            "epochs",
+            "best_epoch",
+            "stopped_because",
+            "resumed",
+            "privacy",
+        ),
+        *("train_loss", "validation_loss", "reason"),
+    )
     return {
         "status": status,
         **{name: facts.get(name) for name in names},
@@ -199,7 +221,9 @@ def _print(console: Console, said: dict[str, Any]) -> None:
         "ended": said["status"].replace("_", " "),
         "backend": f"{said['backend']} ({said['backend_reason']})",
         "device": said["device"],
-        "epochs": said["epochs"],
+        "epochs": _epochs(said),
+        "resumed": f"{said['resumed']} times from a checkpoint" if said.get("resumed") else None,
+        "privacy": _privacy(said.get("privacy")),
         "training loss": said["train_loss"],
         "validation loss": said["validation_loss"],
         **said["metrics"],
@@ -220,6 +244,25 @@ def _print(console: Console, said: dict[str, Any]) -> None:
         )
 
 
+def _epochs(said: dict[str, Any]) -> str:
+    text = str(said["epochs"])
+    if said.get("best_epoch") and said["best_epoch"] != said["epochs"]:
+        text += f", the weights are those of epoch {said['best_epoch']}"
+    return f"{text}; ended by {said['stopped_because']}" if said.get("stopped_because") else text
+
+
+def _privacy(facts: dict[str, Any] | None) -> str | None:
+    if facts is None:
+        return None
+    settings = facts.get("settings") or facts
+    pld, rdp = (
+        "unbounded" if facts[name] is None else f"{facts[name]:.4g}"
+        for name in ("epsilon_pld", "epsilon_rdp")
+    )
+    seeded = "; drawn from the seed: no privacy against those who know it" if settings["seeded_noise"] else ""
+    return f"epsilon {pld} (PLD), {rdp} (RDP) at delta {settings['delta']:g}{seeded}"
+
+
 @contextmanager
 def _progress(epochs: int, *, quiet: bool) -> Iterator[Tell]:
     """A bar on standard error that follows the run, if somebody looks; else a line now and then."""
@@ -228,8 +271,6 @@ def _progress(epochs: int, *, quiet: bool) -> Iterator[Tell]:
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from assay.train import Epoch, Started, Warned
-
     console = Console(stderr=True)
     live = sys.stderr.isatty()
     columns = (
@@ -237,26 +278,66 @@ def _progress(epochs: int, *, quiet: bool) -> Iterator[Tell]:
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[losses]}"),
+        TextColumn("{task.fields[within]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, disable=not live) as progress:
-        task = progress.add_task("preparing", total=epochs, losses="")
+    with Progress(*columns, console=console, disable=not live) as bar:
+        task = bar.add_task("preparing", total=epochs, losses="", within="")
 
-        def tell(event: Event) -> None:
-            if isinstance(event, Started):
-                device = f"{event.device} {event.device_name or ''}".strip()
-                progress.update(task, description=escape(f"{event.backend} on {device}"))
-                if not live:
-                    console.print(f"{event.backend} on {device}: {event.rows} rows", markup=False)
-            elif isinstance(event, Epoch):
-                losses = f"loss {_loss(event.train_loss)}, validation {_loss(event.validation_loss)}"
-                progress.update(task, completed=event.epoch, losses=losses)
-                if not live and (event.epoch == epochs or event.epoch % max(1, epochs // 10) == 0):
-                    console.print(f"epoch {event.epoch}/{epochs}: {losses}", markup=False)
-            elif isinstance(event, Warned):
-                console.print(event.message, markup=False)
+        def show(**fields: Any) -> None:
+            bar.update(task, **fields)
 
-        yield tell
+        yield _Teller(epochs, console, None if not live else show).tell
+
+
+class _Teller:
+    """Tells people how a run goes: on a live bar, or in lines where nobody watches.
+
+    Args:
+        epochs: That were asked for.
+        console: For lines.
+        show: Changes the bar; `None` without one.
+    """
+
+    def __init__(self, epochs: int, console: Console, show: Callable[..., None] | None) -> None:
+        self._epochs, self._console, self._show = epochs, console, show
+        self._every = max(1, epochs // 10)
+        self._brought = 0
+
+    def tell(self, event: Event) -> None:
+        from assay.train import Epoch, Finished, Progress, Started, Warned
+
+        if isinstance(event, Started):
+            device = f"{event.device} {event.device_name or ''}".strip()
+            self._brought = event.resumed_from
+            self._set(description=escape(f"{event.backend} on {device}"))
+            self._line(f"{event.backend} on {device}: {event.rows} rows")
+            if event.resumed_from:
+                self._console.print(f"going on after epoch {event.resumed_from}, from a checkpoint")
+        elif isinstance(event, Progress):
+            self._set(within=f"{event.updates}/{event.of} updates")
+        elif isinstance(event, Epoch):
+            losses = f"loss {_loss(event.train_loss)}, validation {_loss(event.validation_loss)}"
+            if event.epsilon_pld is not None:
+                losses += f", epsilon {event.epsilon_pld:.3g}"
+            self._set(completed=event.epoch, losses=losses, within="")
+            if event.epoch > self._brought and (
+                event.epoch == self._epochs or event.epoch % self._every == 0
+            ):
+                self._line(f"epoch {event.epoch}/{self._epochs}: {losses}")
+        elif isinstance(event, Finished):
+            if event.stopped_because:
+                self._console.print(event.stopped_because, markup=False)
+        elif isinstance(event, Warned):
+            self._console.print(event.message, markup=False)
+
+    def _set(self, **fields: Any) -> None:
+        if self._show is not None:
+            self._show(**fields)
+
+    def _line(self, text: str) -> None:
+        if self._show is None:
+            self._console.print(text, markup=False)
 
 
 def _loss(value: float | None) -> str:

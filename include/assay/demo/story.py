@@ -116,7 +116,9 @@ class Story:
 
     def _compromised(self) -> tuple[bool, str]:
         for source in SOURCES:
-            self.stage.deliver(source, self.rounds.second[source], sequence=3)
+            # Each source's next number: the tampered delivery has used up the second of the east.
+            number = 3 if source == "east" else 2
+            self.stage.deliver(source, self.rounds.second[source], sequence=number)
         before = len(self.airflow.runs(TRAINING))
         with self._registry() as session:
             old = champion(session, "adult")

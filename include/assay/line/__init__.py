@@ -25,17 +25,10 @@ if TYPE_CHECKING:
     )
     from assay.line.inspect import screen, validate
     from assay.line.intake import land, verdicts
+    from assay.line.judging import judge, load_model, promote, promote_as, roll_back
     from assay.line.review import decide, record_decision, settle
-    from assay.line.training import (
-        judge,
-        load_model,
-        promote,
-        promote_as,
-        roll_back,
-        train,
-        train_apart,
-        train_table,
-    )
+    from assay.line.runs import row_losses
+    from assay.line.training import train, train_apart, train_table
 
 _HOMES = {
     "admission": ("admit",),
@@ -54,16 +47,9 @@ _HOMES = {
     "inspect": ("screen", "validate"),
     "intake": ("land", "verdicts"),
     "review": ("decide", "record_decision", "settle"),
-    "training": (
-        "judge",
-        "load_model",
-        "promote",
-        "promote_as",
-        "roll_back",
-        "train",
-        "train_apart",
-        "train_table",
-    ),
+    "judging": ("judge", "load_model", "promote", "promote_as", "roll_back"),
+    "runs": ("row_losses",),
+    "training": ("train", "train_apart", "train_table"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -87,6 +73,7 @@ __all__ = [
     "promote_as",
     "record_decision",
     "roll_back",
+    "row_losses",
     "screen",
     "settle",
     "train",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from assay.contract import Contract
 from assay.findings import Finding
+from assay.model.carding import describe_learning, describe_network, describe_privacy
 from assay.train import BundleSpec
 
 
@@ -17,6 +18,7 @@ def make_card(
     version: int | None,
     root: str | None,
     curve: Sequence[Finding],
+    dropped: Mapping[str, float] | None = None,
 ) -> str:
     """Write the card of a freshly trained model; the same arguments give the same text.
 
@@ -27,14 +29,15 @@ def make_card(
         version: Version of the snapshot; None for a table that no snapshot holds.
         root: Merkle root of the snapshot's rows, hex; None likewise.
         curve: Findings of the curve checks.
+        dropped: For a robust aggregation, the share of updates in which each source was left out.
     """
-    layers = " → ".join(f"{layer.out} {layer.activation}" for layer in spec.layers)
     device = spec.device if spec.device_name is None else f"{spec.device} ({spec.device_name})"
     figures = "\n".join(
         f"| {name} | {value:.4f} |" for name, value in spec.metrics.items() if value is not None
     )
     checks = "\n".join(f"| {f.check} | {f.outcome} | {_cell(f.message)} |" for f in curve)
-    privacy = "none (the training is not differentially private)"
+    network = "\n".join(f"| {place} | {_cell(text)} |" for place, text in describe_network(spec.layers))
+    learning = "\n".join(f"| {name} | {_cell(text)} |" for name, text in describe_learning(spec, dropped))
     classes = f", classes {', '.join(_cell(str(c)) for c in spec.classes)}" if spec.classes else ""
     if version is None:
         origin = f"| table | {_cell(snapshot)}: none of its rows was admitted by the line |"
@@ -56,13 +59,23 @@ def make_card(
 | | |
 |---|---|
 | task | {spec.task} of `{_cell(spec.label)}`{classes} |
-| network | {len(spec.features)} features → {layers} |
+| input | {len(spec.features)} features |
 | parameters | {spec.parameter_count:,} |
 | backend | {spec.backend} ({_cell(spec.backend_reason)}) |
 | device | {_cell(device)} |
 | versions | {", ".join(f"{name} {number}" for name, number in sorted(spec.versions.items()))} |
 | seed | {spec.seed} |
-| privacy | {privacy} |
+| privacy | {describe_privacy(spec.privacy)} |
+
+| layer | what it does |
+|---|---|
+{network}
+
+## How it learned
+
+| | |
+|---|---|
+{learning}
 
 ## What it learned from
 

@@ -27,7 +27,7 @@ HOW_TO_GET_FLUX = (
     "or name a Julia project with Flux and PythonCall in PYTHON_JULIACALL_PROJECT"
 )
 
-HOW_TO_GET_GPU = "on a machine with an NVIDIA GPU, add CUDA.jl to the Julia project"
+HOW_TO_GET_GPU = "on a machine with an NVIDIA GPU, add CUDA.jl and cuDNN.jl to the Julia project"
 
 
 @dataclass(frozen=True)

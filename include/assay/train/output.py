@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from assay.canonical import sha256_hex
-from assay.train.backends import Layer, Trainer
-from assay.train.curve import CurvePoint, write_curve
+from assay.train.backends import Trainer
+from assay.train.curvefile import CurvePoint, write_curve
 from assay.train.errors import BundleExists
 from assay.train.request import TrainRequest
-from assay.train.spec import BundleSpec, RowCounts, WeightSpec, Yardsticks, weight_name
+from assay.train.spec import BundleSpec, PrivacyReport, RowCounts, WeightSpec, Yardsticks
 
 WEIGHTS_FILE = "weights.safetensors"
 SPEC_FILE = "spec.json"
@@ -35,6 +35,9 @@ def write_bundle(
     train_rows: int,
     yardsticks: Yardsticks,
     out_dir: Path,
+    best_epoch: int,
+    stopped_because: str | None = None,
+    privacy: PrivacyReport | None = None,
 ) -> BundleSpec:
     """Write the bundle directory whole, then rename it into place.
 
@@ -45,6 +48,9 @@ def write_bundle(
         train_rows: Rows learned from.
         yardsticks: What the losses were held against.
         out_dir: The directory to make.
+        best_epoch: The epoch whose weights the trainer has, counted from 1.
+        stopped_because: Why the run ended before its last epoch.
+        privacy: What a private run spent.
 
     Everything in it follows from the request: no clock, no path, no process id.
 
@@ -59,11 +65,11 @@ def write_bundle(
     partial = partial_of(out_dir)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(mode=0o700, parents=True)
-    arrays = named_arrays(trainer.weights())
+    arrays = {name: np.ascontiguousarray(array) for name, array in trainer.weights().items()}
     save_file(arrays, partial / WEIGHTS_FILE)
     trainer.save_native(partial)
     write_curve(partial / CURVE_FILE, curve)
-    last = curve[-1]
+    best = curve[best_epoch - 1]
     spec = BundleSpec(
         run_id=request.run_id,
         dataset=request.dataset,
@@ -73,11 +79,19 @@ def write_bundle(
         task=request.task,
         label=request.label,
         classes=request.classes,
+        source_names=request.source_names,
         layers=request.layers,
+        dtype=request.dtype,
         loss=request.loss,
         optimizer=request.optimizer,
+        schedule=request.schedule,
+        early_stopping=request.early_stopping,
+        aggregation=request.aggregation,
+        privacy=privacy,
         seed=request.seed,
-        epochs=request.epochs,
+        epochs=len(curve),
+        best_epoch=best_epoch,
+        stopped_because=stopped_because,
         batch_size=request.batch_size,
         backend=request.backend,
         backend_reason=request.backend_reason,
@@ -89,10 +103,10 @@ def write_bundle(
         rows=RowCounts(train=train_rows, validation=yardsticks.validation_rows),
         yardsticks=yardsticks,
         metrics={
-            "train_loss": last.train_loss,
-            "validation_loss": last.validation_loss,
+            "train_loss": best.train_loss,
+            "validation_loss": best.validation_loss,
             "accuracy" if request.task == "classification" else "r2": (
-                last.accuracy if request.task == "classification" else last.r2
+                best.accuracy if request.task == "classification" else best.r2
             ),
         },
         parameter_count=request.parameter_count,
@@ -108,13 +122,3 @@ def write_bundle(
             os.fsync(stream.fileno())
     partial.rename(out_dir)
     return spec
-
-
-def named_arrays(weights: Sequence[Layer]) -> dict[str, np.ndarray]:
-    """Weights by their names in `weights.safetensors`, little-endian and contiguous."""
-    arrays = {}
-    for i, (weight, bias) in enumerate(weights):
-        arrays[weight_name(i, "weight")] = np.ascontiguousarray(weight)
-        if bias is not None:
-            arrays[weight_name(i, "bias")] = np.ascontiguousarray(bias)
-    return arrays

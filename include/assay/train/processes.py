@@ -71,6 +71,18 @@ def group_memory(process: subprocess.Popen[bytes]) -> int | None:
     return total
 
 
+def group_cpu_seconds(process: subprocess.Popen[bytes]) -> float | None:
+    """CPU time that the whole session has used, its ended children included; `None` where the system does not tell."""
+    if not _PROC.is_dir() or sys.platform != "linux":
+        return None
+    ticks = 0
+    for pid in _session_members(process.pid):
+        with suppress(OSError, ValueError, IndexError):
+            fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+            ticks += sum(map(int, fields[11:15]))  # utime, stime, and those of children that were waited for
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def _session_members(session: int) -> Iterator[int]:
     """Process ids in a session, from /proc (Linux); nothing elsewhere, where the process group has to do."""
     if sys.platform != "linux":

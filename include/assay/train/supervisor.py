@@ -10,95 +10,54 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import IO, Literal
+from typing import IO
 
-from pydantic import ValidationError
-
-from assay.canonical import sha256_hex
 from assay.contract.models import Contract
-from assay.findings import Finding, Outcome
 from assay.settings import child_environment
-from assay.train.curve import Curve, CurvePoint, CurveWatch, curve_outcome, read_curve
-from assay.train.errors import BundleExists, ProtocolError, RequestError, RunBusy
-from assay.train.events import MAX_LINE_BYTES, Epoch, Event, Failed, Finished, Started, Warned, parse_event
-from assay.train.output import CURVE_FILE, SPEC_FILE, WEIGHTS_FILE, partial_of
-from assay.train.processes import group_memory, has_ended, kill_group, start_group
+from assay.train.checkpoints import clear, request_digest, row_losses_so_far, there_are
+from assay.train.curve import AcceptedRun, CurveWatch
+from assay.train.curvefile import Curve, CurvePoint
+from assay.train.errors import ProtocolError, RequestError, RunBusy
+from assay.train.events import (
+    MAX_LINE_BYTES,
+    Epoch,
+    Event,
+    Failed,
+    Finished,
+    Progress,
+    Started,
+    Warned,
+    parse_event,
+)
+from assay.train.output import SPEC_FILE, partial_of
+from assay.train.processes import group_cpu_seconds, group_memory, has_ended, kill_group, start_group
 from assay.train.request import TrainRequest, write_atomically
+from assay.train.result import RunResult, Status, finished_before
+from assay.train.rowlosses import row_losses_of
+from assay.train.signals import Signals
 from assay.train.spec import BundleSpec
 
 TICK_SECONDS = 0.5
+STARTING_SECONDS = 1800.0
+"""How long a trainer may start without a word, if it is at work: the first start of Flux on a machine compiles for
+minutes, and Python says nothing while Julia does."""
+SAMPLE_SECONDS = 5.0
+"""How often it is looked whether it is, at the longest: a fiftieth of a core will do, on a busy machine too."""
+TOLD_SECONDS = 30.0
 EVENTS_FILE = "events.jsonl"
 LOG_FILE = "worker.log"
 REQUEST_FILE = "request.json"
-
-Status = Literal["finished", "failed", "stopped", "not_checked"]
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """How a run ended.
-
-    Attributes:
-        run_id: The request's.
-        status: `finished` (there is a bundle), `failed` (it broke), `stopped` (the curve or a limit ended it) or
-            `not_checked` (a tool was missing, nothing was tried).
-        backend: The backend that ran, or would have.
-        backend_reason: Why that one.
-        device: `cpu` or `gpu`, `None` if it never started.
-        bundle_dir: The bundle; only of a finished run.
-        curve: One point per epoch that was seen.
-        findings: The curve checks' answers.
-        reason: One sentence; for a run that did not finish, what ended it and what to do.
-        transient: Whether trying the same again may help: it was killed from outside.
-        seconds: Wall time; 0 for a run that was finished before.
-        reused: Whether the bundle stood there already.
-        versions: Of the backend's libraries.
-    """
-
-    run_id: str
-    status: Status
-    backend: str
-    backend_reason: str
-    device: str | None
-    bundle_dir: Path | None
-    curve: tuple[CurvePoint, ...]
-    findings: tuple[Finding, ...]
-    reason: str
-    transient: bool = False
-    seconds: float = 0.0
-    reused: bool = False
-    versions: dict[str, str] | None = None
-
-    @property
-    def curve_outcome(self) -> Outcome:
-        """One outcome for all curve checks."""
-        return curve_outcome(self.findings)
-
-    @property
-    def outcome(self) -> Outcome:
-        """A run passes when it finished and its curve passed."""
-        if self.status == "finished":
-            return self.curve_outcome
-        return Outcome.NOT_CHECKED if self.status == "not_checked" else Outcome.FAILED
-
-    @property
-    def final_validation_loss(self) -> float | None:
-        """Of the last epoch; `None` without epochs or where it was not finite."""
-        return self.curve[-1].validation_loss if self.curve else None
 
 
 def train_run(
     request: TrainRequest,
     *,
     contract: Contract,
-    accepted_curves: Sequence[Curve] = (),
+    accepted_curves: Sequence[Curve | AcceptedRun] = (),
     on_event: Callable[[Event], None] | None = None,
 ) -> RunResult:
     """Train in a process group of its own, under watch.
@@ -107,10 +66,15 @@ def train_run(
     same request with a finished bundle is not trained again. However this call ends (a result, an exception from
     `on_event`, SIGTERM, or the death of this process) no worker and no half bundle stay behind.
 
+    A run that neither finished nor was condemned by its curve leaves its checkpoints: the same request goes on from the
+    newest one, and `on_event` is told its epochs again. Wall time counts from the start of the worker, compilation
+    included, anew in each call. Until its first update the worker may also be silent for longer than the heartbeat, up
+    to `STARTING_SECONDS`, while it uses the CPU.
+
     Args:
         request: What to train.
         contract: Its training section has the limits: wall time, heartbeat, memory, curve.
-        accepted_curves: Curves of earlier accepted runs of the data set.
+        accepted_curves: Curves of earlier accepted runs of the data set, better with their yardsticks.
         on_event: Called with each event, in this thread.
 
     Raises:
@@ -123,7 +87,9 @@ def train_run(
         request.out_dir.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _alone(request, contract.training.timeout):
             if request.out_dir.exists():
-                return _finished_before(request, contract, accepted_curves)
+                result = finished_before(request, contract, accepted_curves)
+                clear(request.run_dir)
+                return result
             return _Supervisor(request, contract, accepted_curves, on_event).run()
     except OSError as error:
         raise RequestError(
@@ -153,68 +119,20 @@ def _alone(request: TrainRequest, patience: dt.timedelta) -> Iterator[None]:
         yield
 
 
-def _finished_before(request: TrainRequest, contract: Contract, accepted: Sequence[Curve]) -> RunResult:
-    """The result of a request whose bundle stands there already; everything in it is held against the request."""
-    place = request.out_dir
-    try:
-        spec = BundleSpec.model_validate_json((place / SPEC_FILE).read_bytes())
-    except (OSError, ValidationError) as error:
-        raise BundleExists(
-            f"{place} exists and is not a finished bundle",
-            next_step="move it away, or name another directory",
-        ) from error
-    if (spec.run_id, spec.data_sha256) != (request.run_id, request.data_sha256):
-        raise BundleExists(
-            f"{place} holds the bundle of another run",
-            expected=f"{request.run_id} on data {request.data_sha256}",
-            found=f"{spec.run_id} on data {spec.data_sha256}",
-            next_step="name another directory",
-        )
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        arrays = load_file(place / WEIGHTS_FILE)
-    except (OSError, SafetensorError, ValueError) as error:
-        raise BundleExists(
-            f"the weights in {place} cannot be read: {error}", next_step="move it away"
-        ) from error
-    if {name: sha256_hex(array.tobytes()) for name, array in arrays.items()} != {
-        weight.name: weight.sha256 for weight in spec.weights
-    }:
-        raise BundleExists(
-            f"the weights in {place} are not the ones that its spec names", next_step="move it away"
-        )
-    curve = read_curve(place / CURVE_FILE)
-    watch = CurveWatch(
-        contract.training.curve,
-        spec.yardsticks,
-        accepted=accepted,
-        subject=request.run_id,
-    )
-    for point in curve:
-        watch.update(point)
-    return RunResult(
-        run_id=request.run_id,
-        status="finished",
-        backend=spec.backend,
-        backend_reason=spec.backend_reason,
-        device=spec.device,
-        bundle_dir=place,
-        curve=tuple(curve),
-        findings=tuple(watch.findings()),
-        reason="the bundle of this request was there already",
-        reused=True,
-        versions=spec.versions,
-    )
-
-
 class _Ended(Exception):
-    def __init__(self, status: Status, reason: str, *, transient: bool = False) -> None:
+    """Why a run ended.
+
+    Attributes:
+        transient: It was killed from outside, and may as well work the next time.
+        final: There is nothing to go on from: it came to its end, or its curve condemned it.
+    """
+
+    def __init__(self, status: Status, reason: str, *, transient: bool = False, final: bool = False) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
         self.transient = transient
+        self.final = final
 
 
 class _Supervisor:
@@ -222,7 +140,7 @@ class _Supervisor:
         self,
         request: TrainRequest,
         contract: Contract,
-        accepted: Sequence[Curve],
+        accepted: Sequence[Curve | AcceptedRun],
         on_event: Callable[[Event], None] | None,
     ) -> None:
         # The worker writes beside the final place; it is moved there once the last epoch was judged, so that a run that
@@ -237,6 +155,9 @@ class _Supervisor:
         self._finished: Finished | None = None
         self._begun = time.monotonic()
         self._last_sign = self._begun
+        self._learning = False
+        self._cpu = (self._begun, 0.0)
+        self._told = self._begun
         self._buffer = b""
 
     def run(self) -> RunResult:
@@ -255,7 +176,7 @@ class _Supervisor:
         with (
             _private(run_dir / LOG_FILE) as log,
             _private(run_dir / EVENTS_FILE) as events,
-            _signals() as signals,
+            Signals() as signals,
         ):
             process = start_group(command, environment, log, run_dir)
             signals.guard(process, self._sweep)
@@ -299,6 +220,8 @@ class _Supervisor:
                     time.sleep(TICK_SECONDS / 10)
                 if talking:
                     talking = not self._read(pipe, events)
+                if not self._learning:
+                    self._look_at_start(process)
                 if ended and not (talking and selector.select(0)):
                     return
                 self._check_limits(process)
@@ -322,8 +245,24 @@ class _Supervisor:
             parse_event(self._buffer)
         return not data
 
+    def _look_at_start(self, process: subprocess.Popen[bytes]) -> None:
+        """Until the first update, time on the CPU is a sign of life too, though not for ever."""
+        now, (before, used_before) = time.monotonic(), self._cpu
+        interval = min(SAMPLE_SECONDS, self._limits.heartbeat.total_seconds() / 4)
+        if now - before < interval or now - self._begun > STARTING_SECONDS:
+            return
+        used = group_cpu_seconds(process) or 0.0
+        self._cpu = now, used
+        if used - used_before < (now - before) / 50:
+            return
+        self._last_sign = now
+        if now - self._told >= TOLD_SECONDS:
+            self._told = now
+            since = now - self._begun
+            self._tell(Warned(message=f"the trainer has been starting for {since:.0f} s and is at work"))
+
     def _take(self, event: Event) -> None:
-        self._last_sign = time.monotonic()
+        self._last_sign = self._told = time.monotonic()
         if not isinstance(event, Finished):  # told when the bundle stands in its place
             self._tell(event)
         if isinstance(event, Started):
@@ -335,18 +274,20 @@ class _Supervisor:
                 subject=self._request.run_id,
             )
         elif isinstance(event, Epoch):
-            if self._watch is None:
+            if self._watch is None or self._started is None:
                 raise ProtocolError("the trainer sent an epoch before `started`")
+            self._learning = self._learning or event.epoch > self._started.resumed_from
             if failing := self._watch.update(CurvePoint.of(event)):
                 # A training that is not finite any more broke by itself; from the others it is we who hold it back.
                 broke = failing[0].check == "curve.non_finite"
-                raise _Ended("failed" if broke else "stopped", f"{failing[0].check}: {failing[0].message}")
+                reason = f"{failing[0].check}: {failing[0].message}"
+                raise _Ended("failed" if broke else "stopped", reason, final=True)
         elif isinstance(event, Finished):
             self._finished = event
         elif isinstance(event, Failed):
             raise _Ended("failed" if event.outcome == "failed" else "not_checked", event.reason)
-        else:
-            assert isinstance(event, Warned)
+        elif isinstance(event, Progress):
+            self._learning = True
 
     def _tell(self, event: Event) -> None:
         if self._on_event is not None:
@@ -378,7 +319,8 @@ class _Supervisor:
     def _how_it_ended(self, process: subprocess.Popen[bytes]) -> _Ended:
         """After the worker ended by itself: did it say how?"""
         if self._finished is not None:
-            return _Ended("finished", f"{self._finished.epochs} epochs in {self._finished.seconds:.1f} s")
+            reason = f"{self._finished.epochs} epochs in {self._finished.seconds:.1f} s"
+            return _Ended("finished", reason, final=True)
         info = (
             None
             if process.returncode is not None
@@ -390,7 +332,8 @@ class _Supervisor:
             hint = ", perhaps because the system ran out of memory" if name == "SIGKILL" else ""
             return _Ended(
                 "failed",
-                f"the trainer was killed by {name}{hint}; no bundle is left; run it again; {self._last_words()}",
+                f"the trainer was killed by {name}{hint}; no bundle is left; run it again, and it goes on from its "
+                f"last checkpoint; {self._last_words()}",
                 transient=True,
             )
         return _Ended(
@@ -411,26 +354,37 @@ class _Supervisor:
         return f"its log ends with {lines[-1][:300]!r}" if lines else "its log is empty"
 
     def _result(self, end: _Ended) -> RunResult:
-        watch = self._watch
-        bundle = None
+        request, watch = self._request, self._watch
+        bundle = spec = None
         if end.status == "finished" and self._finished is not None:
-            self._staged.rename(self._request.out_dir)
-            bundle = self._request.out_dir
+            self._staged.rename(request.out_dir)
+            bundle = request.out_dir
+            spec = BundleSpec.model_validate_json((bundle / SPEC_FILE).read_bytes())
             self._tell(self._finished.model_copy(update={"bundle_dir": str(bundle)}))
-        findings = tuple(watch.findings(finished=bundle is not None)) if watch is not None else ()
+        points = watch.points if watch is not None else ()
+        if bundle is not None:
+            row_losses = row_losses_of(request.run_dir, request_digest(request))
+        else:
+            row_losses = None if end.transient else row_losses_so_far(request, len(points))
+        if end.final:
+            clear(request.run_dir)
         return RunResult(
-            run_id=self._request.run_id,
+            run_id=request.run_id,
             status=end.status,
-            backend=self._request.backend,
-            backend_reason=self._request.backend_reason,
+            backend=request.backend,
+            backend_reason=request.backend_reason,
             device=self._started.device if self._started else None,
             bundle_dir=bundle,
-            curve=watch.points if watch is not None else (),
-            findings=findings,
+            curve=points,
+            findings=tuple(watch.findings(finished=bundle is not None)) if watch is not None else (),
             reason=end.reason,
             transient=end.transient,
+            resumable=there_are(request.run_dir),
             seconds=time.monotonic() - self._begun,
             versions=self._started.versions if self._started else None,
+            spec=spec,
+            resumed=self._finished.resumed if self._finished else 0,
+            row_losses=row_losses,
         )
 
 
@@ -438,49 +392,3 @@ def _private(path: Path) -> IO[bytes]:
     """Open a file anew, for its owner alone."""
     path.unlink(missing_ok=True)
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
-
-
-class _signals:  # noqa: N801 - used as a context manager, reads as a verb
-    """Sees to it that a SIGTERM or SIGHUP to this process ends the worker first, and then does what it did before.
-
-    Only the main thread may set handlers; from another thread the worker's own tie to its parent's life has to do.
-    """
-
-    _NUMBERS = (signal.SIGTERM, signal.SIGHUP)
-
-    def __init__(self) -> None:
-        self._before: dict[int, object] = {}
-        self._process: subprocess.Popen[bytes] | None = None
-        self._after: Callable[[], None] = lambda: None
-
-    def guard(self, process: subprocess.Popen[bytes], after: Callable[[], None]) -> None:
-        self._process, self._after = process, after
-
-    def release(self) -> None:
-        self._process = None
-
-    def __enter__(self) -> _signals:
-        if threading.current_thread() is threading.main_thread():
-            for number in self._NUMBERS:
-                if signal.getsignal(number) is not None:
-                    self._before[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-        self._before.clear()
-
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if self._process is not None:
-            # Not reaped here: the interrupted code may be doing just that, and would wait for itself.
-            kill_group(self._process, reap=False)
-            self._after()
-        before = self._before.get(number)
-        self._restore()
-        if before is not signal.SIG_IGN:
-            # Sent again, now that the old handler is back: whatever it did, it does.
-            os.kill(os.getpid(), number)
