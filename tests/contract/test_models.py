@@ -110,6 +110,7 @@ DP = {"noise_multiplier": 1, "max_grad_norm": 1, "delta": 1e-5}
         ),
         ("training", {"aggregation": "krum", "privacy": DP}, "bounds rows, the other sources", "mean"),
         ("training", {"aggregation": "krum", "layers": [{"batch_norm": True}]}, "keeps apart", "layer_norm"),
+        ("training", {"batch_size": 1, "layers": [{"batch_norm": True}]}, "two rows or more", "raise"),
         ("training", {"aggregation": "krumm"}, "must be 'mean'", "`krum`"),
         ("training", {"privacy": {**DP, "noise_multiplier": 0}}, "greater than 0", ""),
         ("training", {"layers": [{"dens": 8}]}, "exactly one kind of layer", "`dense`"),

@@ -54,6 +54,13 @@ def test_an_epoch_has_every_row_once_in_an_order_of_its_own() -> None:
     assert np.array_equal(first.rows, shuffled_batches(ROWS, 128, 3, 1, rates).rows)
 
 
+def test_no_row_is_left_alone_in_the_last_batch() -> None:
+    """Of one row, batch normalisation cannot tell a variance: the batch before gives one of its rows."""
+    batches = shuffled_batches(ROWS[:33], 16, 0, 1, np.ones(updates_per_epoch(33, 16)))
+    assert np.diff(batches.offsets).tolist() == [16, 15, 2]
+    assert len(np.unique(batches.rows)) == 33
+
+
 def test_poisson_batches_have_each_row_independently() -> None:
     """Sizes vary as a binomial's do, no row stands twice in a batch, and batches can be empty."""
     rates = np.ones(400)

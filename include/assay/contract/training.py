@@ -162,6 +162,10 @@ class Training(Model):
                     fix="use mean, or set privacy to null",
                     at=("aggregation",),
                 )
+        if normed and self.batch_size == 1:
+            raise Complaint(
+                "batch_norm needs batches of two rows or more", fix="raise batch_size", at=("batch_size",)
+            )
         if normed and self.aggregation != "mean":
             raise Complaint(
                 f"batch_norm mixes the sources that {self.aggregation} keeps apart",

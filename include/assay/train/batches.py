@@ -85,8 +85,14 @@ def epoch_order(rows: Rows, seed: int, epoch: int) -> Rows:
 def shuffled_batches(
     rows: Rows, batch_size: int, seed: int, epoch: int, rates: npt.NDArray[np.float64]
 ) -> Batches:
-    """Every row once, in batches of `batch_size`; the last one may be smaller."""
+    """Every row once, in batches of `batch_size`; the last one may be smaller.
+
+    A last row that would be left alone gets one more from the batch before it: of one row alone, batch normalisation
+    cannot tell a variance.
+    """
     offsets = np.minimum(np.arange(len(rates) + 1, dtype=np.int64) * batch_size, len(rows))
+    if batch_size > 2 and len(offsets) > 2 and offsets[-1] - offsets[-2] == 1:
+        offsets[-2] -= 1
     return Batches(epoch_order(rows, seed, epoch), offsets, rates, (epoch - 1) * len(rates))
 
 

@@ -172,7 +172,7 @@ class FlattenSpec(_Layer):
 
 
 class BatchNormSpec(_Layer):
-    """`activation(scale · (x - mean) / sqrt(variance + epsilon) + bias)` per feature or channel (Ioffe and Szegedy 2015).
+    """`activation(scale · (x - mean) / sqrt(variance + epsilon) + bias)` per feature or channel (Ioffe, Szegedy 2015).
 
     While training, mean and variance are the batch's, the latter biased; each update moves the running ones by
     `momentum` towards them, the variance unbiased.

@@ -43,8 +43,9 @@ def uniforms(seed: int, step: int, layer: int, rows: int, size: int) -> npt.NDAr
     for word in (step, layer):
         key = mix(key ^ np.uint64(word))
     with np.errstate(over="ignore"):
-        counters = key + np.arange(rows * size, dtype=np.uint64)
-    return np.asarray((mix(counters) >> np.uint64(11)) * 2.0**-53).reshape(rows, size)
+        counters = np.add(key, np.arange(rows * size, dtype=np.uint64), dtype=np.uint64)
+    numbers: npt.NDArray[np.float64] = (mix(counters) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return numbers.reshape(rows, size)
 
 
 def keep(seed: int, step: int, layer: int, rows: int, size: int, rate: float) -> npt.NDArray[np.bool_]:

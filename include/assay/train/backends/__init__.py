@@ -170,7 +170,7 @@ class Trainer(Protocol):
         ...
 
     def gradient_gram(self, groups: Sequence[Rows]) -> npt.NDArray[np.float64]:
-        """Inner products (groups, groups) of the groups' mean gradients as they are now, measured as `evaluate` does."""
+        """Inner products (groups, groups) of the groups' mean gradients as of now, measured as `evaluate` does."""
         ...
 
     def weights(self) -> Weights:
