@@ -1,13 +1,23 @@
 module AssayTrainerCUDAExt
 
-using AssayTrainer: AssayTrainer
+using AssayTrainer: AssayTrainer, GPU
 using CUDA: CUDA
+using cuDNN: cuDNN
 
-AssayTrainer.move(::AssayTrainer.GPU, array::AbstractArray) = CUDA.CuArray(array)
+AssayTrainer.move(::GPU, array::AbstractArray) = CUDA.CuArray(array)
+
+AssayTrainer.window(::GPU, flat::CUDA.CuVector, range::UnitRange{Int}, dims::Dims) = reshape(view(flat, range), dims)
+
+# Both packages renamed these within their fifth and first major versions.
+const free_memory = isdefined(CUDA, :free_memory) ? CUDA.free_memory : CUDA.available_memory
+const cudnn_works = isdefined(cuDNN, :has_cudnn) ? cuDNN.has_cudnn : cuDNN.functional
+
+AssayTrainer.memory_in_use(::GPU) = Int(CUDA.total_memory() - free_memory())
 
 function AssayTrainer.gpu_trouble()
-    CUDA.functional() && return ""
-    return "CUDA.jl is not functional on this machine; CUDA.versioninfo() says why"
+    CUDA.functional() || return "CUDA.jl is not functional on this machine; CUDA.versioninfo() says why"
+    cudnn_works() || return "cuDNN is not functional on this machine"
+    return ""
 end
 
 function AssayTrainer.gpu_name()

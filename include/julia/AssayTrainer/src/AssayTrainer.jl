@@ -1,36 +1,57 @@
 """
     AssayTrainer
 
-Trains a Flux network that a blueprint describes, batch by batch in an order that the caller gives, and tells how it
+Trains a Flux network that a blueprint describes, update by update in an order that the caller gives, and tells how it
 went. It knows nothing of files but the one that it saves, of preprocessing or of processes: its caller does.
 
+Rows, sources and categories are counted from zero, as the data has them. Arrays cross the border flattened: all
+trainable ones behind each other in the order of the layers, each in C order, see [`Trainer`](@ref).
+
+The functions that build a blueprint are not exported, because Flux has some of their names.
+
 ```julia
+using AssayTrainer
+using AssayTrainer: dense!
+
 blueprint = Blueprint("float32")
-dense!(blueprint, weight, bias, "relu")         # weight (out, in), bias (out) or nothing
-dense!(blueprint, weight2, bias2, "identity")
-trainer = Trainer(blueprint, "logit_cross_entropy"; learning_rate = 0.001)
-stats = epoch!(trainer, x, y, order, 128)       # x (features, rows), y (rows), order: row numbers from one
-seen = evaluate(trainer, x, y, validation)
+dense!(blueprint, 4, 16, true, "relu")
+dense!(blueprint, 16, 3, true, "identity")
+trainer = Trainer(blueprint, parameters, statistics; loss = "logit_cross_entropy", optimizer = adam())
+losses = zeros(Float32, length(rows))
+stats = run!(trainer, x, y, rows, offsets, rates, 0, losses)   # x (features, rows), y (rows)
+seen = evaluate(trainer, x, y, validation, losses)
 save_model(trainer, "model.jls")
 ```
 """
 module AssayTrainer
 
-using Flux: Flux, Chain, Dense
-using LinearAlgebra: BLAS
+using Flux: Flux, Chain, NNlib, Optimisers, Zygote
+using LinearAlgebra: BLAS, norm
 using PrecompileTools: @compile_workload, @setup_workload
-using Serialization: serialize
+using Serialization: deserialize, serialize
 
-export Blueprint, Trainer, dense!, epoch!, evaluate, layer_bias, layer_weight, save_model
+export Blueprint, Trainer, adam, adamw, evaluate, gradient_gram!, rmsprop, run!, run_private!, save_model, sgd
+export trained_model
 
 include("activations.jl")
 include("devices.jl")
-include("blueprint.jl")
 include("memory.jl")
+include("masks.jl")
+include("layers.jl")
+include("plans.jl")
+include("blueprint.jl")
 include("losses.jl")
+include("optimizers.jl")
+include("nodes.jl")
+include("aggregation.jl")
 include("trainer.jl")
+include("batches.jl")
 include("training.jl")
+include("private.jl")
+include("evaluation.jl")
+include("state.jl")
 include("saving.jl")
+include("describing.jl")
 
 """
     versions() -> Dict{String,String}

@@ -1,108 +1,138 @@
-const EVALUATION_ROWS = 8192
-
-"""Columns of `x` as an array of their own, converted. Written as loops: `x` may be memory that is not Julia's."""
-function gather(::Type{T}, x::AbstractMatrix, rows) where {T}
-    batch = Matrix{T}(undef, size(x, 1), length(rows))
-    for (column, row) in enumerate(rows)
-        @inbounds for feature in axes(x, 1)
-            batch[feature, column] = x[feature, row]
-        end
-    end
-    return batch
+"""What some updates came to; see [`run!`](@ref)."""
+mutable struct Tally
+    loss_sum::Float64
+    rows::Int
+    norm_sum::Float64
+    norm_max::Float64
+    updates::Int
+    skipped::Int
+    clipped::Int
+    dropped::Vector{Vector{Int32}}
 end
 
-"""Sum of squares in Float64 over a gradient as Zygote gives it: nested named tuples, `nothing` where there is none."""
-square_sum(::Nothing) = 0.0
-square_sum(::Number) = 0.0
-square_sum(array::AbstractArray{<:AbstractFloat}) = sum(z -> abs2(Float64(z)), array; init = 0.0)
-square_sum(nested::Union{Tuple,NamedTuple}) = sum(square_sum, values(nested); init = 0.0)
-square_sum(::Any) = 0.0
-
-"""One update; returns the loss before it, the gradient's norm, and whether the update was made."""
-function step!(trainer::Trainer, x, y)
-    goal = trainer.loss
-    value, gradients = Flux.withgradient(model -> loss(goal, model(x), y), trainer.model)
-    gradient = gradients[1]
-    norm = sqrt(square_sum(gradient))
-    # Checked here, because Flux would either throw or pass over the batch without a word.
-    isfinite(value) && isfinite(norm) || return (Float64(value), norm, false)
-    Flux.update!(trainer.state, trainer.model, gradient)
-    return (Float64(value), norm, true)
-end
+Tally() = Tally(0.0, 0, 0.0, 0.0, 0, 0, 0, Vector{Int32}[])
 
 """
-    epoch!(trainer, x, y, order, batch_size) -> (; loss, gradient_norm, updates, skipped)
+    run!(trainer, x, y, rows, offsets, rates, first_step, losses, sources = nothing) -> Tally
 
-Learn from the rows in this order, in batches; the last one may be smaller.
+Make updates, one after the other.
 
-`x` is (features, rows), `y` (rows), `order` row numbers counted from one. `loss` is the mean per row over the batches
-that led to an update, each measured before its own update, and `gradient_norm` the mean Euclidean norm over those
-batches. A batch whose loss or gradient is not finite leads to no update and is counted in `skipped`.
+`x` is (features, rows), `y` (rows) and not changed; batch i is `rows[offsets[i]+1:offsets[i+1]]`, row numbers
+from zero, learnt from at `rates[i]`. `losses` gains the loss of each of these rows, not weighted, before its
+batch's update. `sources` are the rows' source numbers, which a robust aggregation needs.
+
+An update whose loss or gradient is not finite is not made but counted in `skipped`, and counts in nothing else
+but `losses`. `loss_sum` is weighted, norms are those of the gradients that the optimiser got, `dropped` the
+sources that krum or multi_krum left out of each update made.
+
+Throws [`Unstandable`](@ref) where a batch has too few sources.
 """
-function epoch!(
-    trainer::Trainer{T},
-    x::AbstractMatrix,
-    y::AbstractVector,
-    order::AbstractVector{<:Integer},
-    batch_size::Integer,
-) where {T}
-    check(x, y, order)
-    outputs = size(last(trainer.model.layers).weight, 1)
-    total = norms = 0.0
-    seen = updates = skipped = 0
-    for start in 1:Int(batch_size):length(order)
-        rows = order[start:min(start + Int(batch_size) - 1, length(order))]
-        batch = move(trainer.device, gather(T, x, rows))
-        target = move(trainer.device, targets(trainer.loss, T, y, rows, outputs))
-        value, norm, applied = step!(trainer, batch, target)
-        if applied
-            total += value * length(rows)
-            norms += norm
-            seen += length(rows)
-            updates += 1
-        else
-            skipped += 1
-        end
-    end
-    return (; loss = total / seen, gradient_norm = norms / updates, updates, skipped)
-end
-
-"""
-    evaluate(trainer, x, y, rows) -> (; loss, metric)
-
-Mean loss per row, and accuracy or R² (`NaN` where all labels are equal), without learning. Sums are in Float64.
-"""
-function evaluate(
+function run!(
     trainer::Trainer{T},
     x::AbstractMatrix,
     y::AbstractVector,
     rows::AbstractVector{<:Integer},
+    offsets::AbstractVector{<:Integer},
+    rates::AbstractVector{<:Real},
+    first_step::Integer,
+    losses::AbstractVector{Float32},
+    sources::Union{Nothing,AbstractVector{<:Integer}} = nothing,
 ) where {T}
-    check(x, y, rows)
-    total = 0.0
-    hits = 0
-    for start in 1:EVALUATION_ROWS:length(rows)
-        part = rows[start:min(start + EVALUATION_ROWS - 1, length(rows))]
-        output = Array(trainer.model(move(trainer.device, gather(T, x, part))))
-        sum_of_losses, right = judge(trainer.loss, Matrix{Float64}(output), y, part)
-        total += sum_of_losses
-        hits += right
+    isnothing(trainer.clipping) || throw(ArgumentError("private updates are made by run_private!, one at a time"))
+    check(trainer, x, y, rows)
+    check_batches(rows, offsets, rates, losses)
+    robust = trainer.aggregation.kind != :mean
+    robust && isnothing(sources) &&
+        throw(ArgumentError("$(trainer.aggregation.kind) needs to know each row's source"))
+    tally, room = Tally(), Room{T}(size(x, 1), trainer.outputs)
+    for i in eachindex(rates)
+        span = Int(offsets[i])+1:Int(offsets[i+1])
+        isempty(span) && throw(ArgumentError("batch $i is empty"))
+        batch = view(rows, span)
+        pass = Pass(trainer.seed, Int(first_step) + i - 1)
+        finish(update) = conclude!(trainer, tally, view(losses, span), update, Float64(rates[i]))
+        if robust
+            finish(propose_robust!(trainer, room, x, y, batch, sources, pass))
+        else
+            finish(propose!(trainer, room, x, y, batch, pass))
+        end
     end
-    return (; loss = total / length(rows), metric = metric(trainer.loss, total, hits, y, rows))
+    return tally
 end
 
-metric(::CrossEntropy, total, hits, y, rows) = hits / length(rows)
-
-function metric(::SquaredError, total, hits, y, rows)
-    centre = sum(row -> Float64(y[row]), rows) / length(rows)
-    spread = sum(row -> abs2(Float64(y[row]) - centre), rows)
-    return spread > 0 ? 1 - total / spread : NaN
+"""A gradient in `trainer.gradient`, and what it came from."""
+struct Proposal{V<:AbstractVector,S<:AbstractVector}
+    losses::V
+    weights::Vector
+    statistics::S
+    clipped::Int
+    dropped::Vector{Int32}
 end
 
-function check(x, y, rows)
-    size(x, 2) == length(y) || throw(DimensionMismatch("x has $(size(x, 2)) rows, y has $(length(y))"))
-    isempty(rows) && throw(ArgumentError("there are no rows"))
-    lowest, highest = extrema(rows)
-    1 <= lowest && highest <= length(y) || throw(BoundsError(y, lowest < 1 ? lowest : highest))
+"""The mean gradient over a batch."""
+function propose!(trainer::Trainer{T}, room::Room{T}, x, y, rows, pass::Pass) where {T}
+    inputs, target, weights = load!(room, trainer, x, y, rows)
+    statistics = copy(trainer.statistics)
+    output, stops = forward(trainer.nodes, inputs, pass)
+    losses, back = losses_and_back(trainer.goal, output, target)
+    backward!(trainer.gradient, stops, back(weights ./ T(length(rows))))
+    return Proposal(losses, room.weights, statistics, 0, Int32[])
+end
+
+"""The mean gradient of each source in the batch, aggregated. One forward pass serves all, as rows do not mix."""
+function propose_robust!(trainer::Trainer{T}, room::Room{T}, x, y, rows, sources, pass::Pass) where {T}
+    inputs, target, _ = load!(room, trainer, x, y, rows)
+    of_row = [Int(sources[row+1]) for row in rows]
+    present = sort!(unique(of_row))
+    output, stops = forward(trainer.nodes, inputs, pass)
+    losses, back = losses_and_back(trainer.goal, output, target)
+    gradients = Matrix{Float64}(undef, length(trainer.gradient), length(present))
+    for (column, source) in enumerate(present)
+        own = of_row .== source
+        seeds = ifelse.(own, room.weights ./ T(count(own)), zero(T))
+        backward!(trainer.gradient, stops, back(move(trainer.device, seeds)))
+        gradients[:, column] .= Array(trainer.gradient)
+    end
+    gradient, dropped = aggregate(trainer.aggregation, gradients)
+    copyto!(trainer.gradient, move(trainer.device, T.(gradient)))
+    return Proposal(losses, room.weights, trainer.statistics, 0, Int32[present[column] for column in dropped])
+end
+
+"""Make the proposed update if all of it is finite, and count it."""
+function conclude!(trainer::Trainer, tally::Tally, seen, proposal::Proposal, rate::Float64)
+    losses = Array(proposal.losses)
+    seen .= losses
+    loss = sum(((one, weight),) -> Float64(one) * Float64(weight), zip(losses, proposal.weights); init = 0.0)
+    length_of_gradient = sqrt(sum_of_squares(trainer.gradient))
+    if !(isfinite(loss) && isfinite(length_of_gradient) && all(isfinite, trainer.statistics))
+        proposal.statistics === trainer.statistics || copyto!(trainer.statistics, proposal.statistics)
+        tally.skipped += 1
+        return nothing
+    end
+    update!(trainer, rate)
+    tally.loss_sum += loss
+    tally.rows += length(losses)
+    tally.norm_sum += length_of_gradient
+    tally.norm_max = max(tally.norm_max, length_of_gradient)
+    tally.updates += 1
+    tally.clipped += proposal.clipped
+    chooses(trainer.aggregation) && push!(tally.dropped, proposal.dropped)
+    return nothing
+end
+
+function update!(trainer::Trainer, rate::Float64)
+    Optimisers.adjust!(trainer.rule, rate)
+    Optimisers.update!(trainer.rule, trainer.parameters, trainer.gradient)
+    return nothing
+end
+
+sum_of_squares(array) = mapreduce(z -> abs2(Float64(z)), +, array; init = 0.0)
+
+function check_batches(rows, offsets, rates, losses)
+    length(offsets) == length(rates) + 1 ||
+        throw(DimensionMismatch("there are $(length(rates)) learning rates and $(length(offsets)) offsets"))
+    issorted(offsets) && first(offsets) == 0 && last(offsets) == length(rows) ||
+        throw(ArgumentError("the offsets do not go from 0 to $(length(rows))"))
+    length(losses) == length(rows) || throw(DimensionMismatch("there is no room for $(length(rows)) losses"))
     return nothing
 end
