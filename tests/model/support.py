@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -21,7 +22,7 @@ from assay.canonical import sha256_hex
 from assay.contract.models import Contract
 from assay.findings import Finding, Outcome
 from assay.ledger import make_statement, sign_statement
-from assay.model import LoadedModel, check_bundle, sign_bundle
+from assay.model import BundleRefused, LoadedModel, check_bundle, load_bundle, sign_bundle
 from assay.train import BundleSpec
 
 FEATURES = ("mean_radius", "mean_texture", "mean_smoothness", "worst_concavity")
@@ -105,6 +106,45 @@ def cells() -> pa.Table:
     columns["clinic"] = np.where(np.arange(len(data.target)) % 3 == 0, "north", "south")
     columns["diagnosis"] = np.where(data.target == 0, "malignant", "benign")
     return pa.table(columns)
+
+
+def rich_contract(**training: Any) -> Contract:
+    """The cells again, with two embedded columns, a source for each row, and most kinds of layers."""
+    made = document()
+    made["schema"]["columns"] |= {"ward": {"type": "string"}, "shift": {"type": "string"}}
+    made["schema"] |= {"source": "clinic"}
+    made["training"] |= {
+        "layers": [
+            {"embedding": 3},
+            {"dense": 8, "activation": "tanh"},
+            {"batch_norm": True, "activation": "relu"},
+            {"dropout": 0.1},
+            {"skip": [{"dense": 8}, {"layer_norm": True}]},
+        ],
+        "loss": "binary_logit_cross_entropy",
+        "class_weights": "balanced",
+        "early_stopping": {"patience": 20},
+        **training,
+    }
+    return Contract.model_validate(made)
+
+
+def private_contract(**privacy: Any) -> Contract:
+    """The cells, trained with differential privacy that can be repeated."""
+    given = {"noise_multiplier": 1.1, "max_grad_norm": 1.0, "delta": 1e-4, "seeded_noise": True, **privacy}
+    made = document()
+    made["training"] |= {"privacy": given, "epochs": 4}
+    return Contract.model_validate(made)
+
+
+def rich_cells() -> pa.Table:
+    """The cells with a ward and a shift, of three values each."""
+    table = cells()
+    number = np.arange(table.num_rows)
+    for name, values in (("ward", ("A", "B", "C")), ("shift", ("early", "late", "night"))):
+        codes = (number * (7 if name == "ward" else 5)) % 11 % 3
+        table = table.append_column(name, pa.array([values[code] for code in codes]))
+    return table
 
 
 # -------------------------------------------------------------------------------------------------------------- forging
@@ -203,6 +243,19 @@ def failures(bundle: Path, keys: Keys, **options: Any) -> list[Finding]:
     return failed
 
 
+def refused(bundle: Path, keys: Keys, check: str, words: str, **options: Any) -> None:
+    """The bundle falls by this check, which says so with these words, and loading it raises."""
+    failed = failures(bundle, keys, **options)
+    named = {finding.check: finding for finding in failed}
+    assert f"model.{check}" in named, [(finding.check, finding.message) for finding in failed]
+    finding = named[f"model.{check}"]
+    assert finding.outcome is Outcome.FAILED
+    assert finding.technique == "AML.T0018"
+    assert words in finding.message, finding.message
+    with pytest.raises(BundleRefused, match=f"model.{check}"):
+        load_bundle(bundle, keys.public, **options)
+
+
 # ------------------------------------------------------------------------------------------------------------ by hand
 def by_hand(spec: BundleSpec, *, task: str, weight: list[list[float]], bias: list[float]) -> LoadedModel:
     """A model of one feature `x` and one layer, whose answers can be worked out on paper.
@@ -219,10 +272,10 @@ def by_hand(spec: BundleSpec, *, task: str, weight: list[list[float]], bias: lis
         "task": task,
         "label": "label",
         "classes": ["no", "yes"] if task == "classification" else None,
-        "loss": "logit_cross_entropy" if task == "classification" else "mse",
+        "loss": {"name": "logit_cross_entropy" if task == "classification" else "mse"},
         "features": ["x"],
         "preprocessing": {"format": "assay-preprocessing/1", "columns": [column]},
-        "layers": [{"in": 1, "out": outputs, "activation": "identity"}],
+        "layers": [{"type": "dense", "in": 1, "out": outputs}],
         "parameter_count": 2 * outputs,
     }
     weights = {

@@ -57,8 +57,10 @@ def test_a_sealed_bundle_passes_every_check(sealed: Path, keys: Keys):
             "network",
             "finite",
             "preprocessing",
+            "sources",
             "curve",
-            "native",
+            "privacy",
+            "native_format",
             "statement",
             "statement_signature",
         ),
@@ -283,11 +285,12 @@ def test_a_changed_byte_is_refused_before_anything_is_parsed(
     def parsed(*_: object, **__: object) -> None:
         raise AssertionError("a parser was called")
 
-    for name in ("read_spec", "read_weights", "read_curve", "read_unverified"):
+    for name in ("read_spec", "read_weights", "check_curve", "read_unverified"):
         monkeypatch.setattr(f"assay.model.structure.{name}", parsed)
+    monkeypatch.setattr("assay.model.bundle.examine", parsed)
     with (bundle / "spec.json").open("ab") as file:
         file.write(b" ")
-    failed = support.failures(bundle, keys)
+    failed = support.failures(bundle, keys, thorough=True)
     assert [finding.check for finding in failed] == ["model.signature"]
     assert failed[0].technique == "AML.T0018"
 

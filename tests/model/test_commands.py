@@ -39,6 +39,7 @@ from assay.model import load_bundle, model_public_key, set_judged
 from assay.settings import Settings
 from assay.store import open_store, put_table
 from assay.train import RunResult, run_id_for
+from assay.train.curve import CHECKS
 from tests.db.rows import a_delivery, a_model, a_run
 from tests.model import support
 from tests.model.conftest import seal
@@ -127,11 +128,14 @@ def test_verify_passes_a_registered_model(call: Call, models: tuple[str, str], h
     done = call("model", "verify", models[0])
     assert done.exit_code == 0, done.output
     assert "passed: it is whole" in done.stdout
+    assert "privacy: none" in done.stdout
+    assert "12 run, the weights are those of epoch 12" in done.stdout
     said = json.loads(call("model", "verify", models[0], "--json").stdout)
     assert said["outcome"] == "passed"
     assert said["model"] == models[0]
     checks = {finding["check"]: finding["outcome"] for finding in said["findings"]}
     assert checks["model.identity"] == checks["model.statement_signature"] == "passed"
+    assert checks["model.native"] == checks["model.privacy_spent"] == "passed"
 
 
 def test_verify_fails_a_changed_bundle(call: Call, models: tuple[str, str], home: Settings):
@@ -238,6 +242,49 @@ def test_show_of_one_model_says_what_its_gates_said(
     text = call("model", "show", models[0], "--contract", contract).stdout
     assert "gate.accuracy" in text
     assert "0.9100" in text
+
+
+def test_show_of_one_model_says_how_it_learned_once_its_bundle_stands(
+    call: Call, models: tuple[str, str], contract: Path, home: Settings
+):
+    """Layers, best epoch, aggregation and privacy come from the bundle; of one that was changed nothing is said."""
+    options = (models[0], "--contract", contract)
+    said = json.loads(call("model", "show", *options, "--json").stdout)
+    assert said["bundle_refused"] is None
+    about = said["about"]
+    assert (about["epochs"], about["best_epoch"], about["aggregation"]) == (12, 12, "mean")
+    assert about["network"]["1"].startswith("dense")
+    assert about["epsilon"] is None
+    text = call("model", "show", *options).stdout
+    assert "privacy: none" in text
+    assert "layer 1: dense" in text
+    (home.home / "models" / "cells" / models[0] / "card.md").write_text("changed")
+    said = json.loads(call("model", "show", *options, "--json").stdout)
+    assert said["about"] is None
+    assert "model.signature" in said["bundle_refused"]
+    text = call("model", "show", *options).stdout
+    assert "the bundle cannot be read" in text
+    assert "privacy:" not in text
+
+
+def test_verify_of_a_model_of_flux_without_julia_is_not_checked(
+    call: Call, bundle: Path, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Exit 3 with the reason; the portable weights are described all the same."""
+    from assay.ledger.keys import public_pem
+
+    monkeypatch.setenv("PYTHON_JULIACALL_EXE", "/nowhere/julia")
+    support.as_flux(bundle)
+    support.forge(bundle, keys)
+    ledger = tmp_path / "ledger.pub.pem"
+    ledger.write_bytes(public_pem(keys.ledger.public_key()))
+    done = call("model", "verify", bundle, "--key", keys.public, "--ledger-key", ledger, "--json")
+    assert done.exit_code == 3
+    said = json.loads(done.stdout)
+    (open_question,) = [f for f in said["findings"] if f["outcome"] != "passed"]
+    assert open_question["check"] == "model.native"
+    assert "Julia is not installed" in open_question["message"]
+    assert said["about"]["backend"] == "flux"
 
 
 def test_show_without_models_says_how_to_make_one(call: Call, home: Settings, contract: Path):
@@ -513,7 +560,7 @@ def test_training_on_a_snapshot_makes_a_registered_challenger_once(
     assert said["registered"] is True
     assert said["epochs"] == 12
     assert said["validation_loss"] < 0.5
-    assert len(said["checks"]) == 6
+    assert {check["check"] for check in said["checks"]} == {f"curve.{name}" for name in CHECKS}
     again = call("train", snapshot, "--contract", contract)
     assert again.exit_code == 0, again.output
     assert said["model"] in again.stdout
@@ -523,7 +570,7 @@ def test_training_on_a_snapshot_makes_a_registered_challenger_once(
     database = open_database(home)
     with database.session() as session:
         run = get_run(session, said["run"])
-        assert len(findings_of(session, said["run"])) == 6
+        assert len(findings_of(session, said["run"])) == len(CHECKS)
     database.dispose()
     assert run is not None
     assert run.status == "finished"

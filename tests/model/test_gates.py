@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ from assay.contract.models import Contract
 from assay.findings import Finding, Outcome
 from assay.model import AnswerNotFinite, Judgement, LoadedModel, judge_model
 from assay.train import BundleSpec
+from assay.train.spec import PrivacyReport
 from tests.model import support
 
 PASSED, FAILED, NOT_CHECKED = Outcome.PASSED, Outcome.FAILED, Outcome.NOT_CHECKED
@@ -347,6 +349,35 @@ def test_a_backdoor_scan_that_was_asked_for_is_not_passed_by_not_being_made(sign
     assert "false" in said(judgement, "backdoor_scan").message
     assert not judgement.passed
     assert "backdoor_scan" in judged(sign, classifying(), None).off
+
+
+@pytest.mark.parametrize("outcome", [*Outcome, None])
+def test_a_model_of_flux_needs_its_own_file_compared(sign: LoadedModel, outcome: Outcome | None):
+    """Not checked, or never asked, is not passed."""
+    examined = () if outcome is None else (Finding(check="model.native", outcome=outcome, message="seen"),)
+    by_flux = replace(sign, spec=sign.spec.model_copy(update={"backend": "flux"}), examined=examined)
+    judgement = judged(by_flux, classifying(min_accuracy=0.5), rows(40, 0))
+    assert said(judgement, "native").outcome is (outcome or NOT_CHECKED)
+    assert judgement.passed is (outcome is PASSED)
+
+
+@pytest.mark.parametrize("outcome", [*Outcome, None])
+def test_a_private_model_needs_its_epsilon_computed_again(sign: LoadedModel, outcome: Outcome | None):
+    """Not checked, or never asked, is not passed."""
+    report = PrivacyReport(
+        settings={"noise_multiplier": 1.0, "max_grad_norm": 1.0, "delta": 1e-5},
+        sampling_rate=0.1,
+        steps=10,
+        epsilon_rdp=1.0,
+        epsilon_pld=0.9,
+    )
+    examined = (
+        () if outcome is None else (Finding(check="model.privacy_spent", outcome=outcome, message="seen"),)
+    )
+    private = replace(sign, spec=sign.spec.model_copy(update={"privacy": report}), examined=examined)
+    judgement = judged(private, classifying(min_accuracy=0.5), rows(40, 0))
+    assert said(judgement, "privacy").outcome is (outcome or NOT_CHECKED)
+    assert judgement.passed is (outcome is PASSED)
 
 
 def test_a_really_trained_model_passes_its_gates(model: LoadedModel, table: pa.Table):

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from assay.commands._about import about, print_about, read_about
 from assay.commands._shared import (
     OUTCOME_STYLE,
     ContractOption,
@@ -27,7 +28,14 @@ from assay.db import ModelRow, Promotion, findings_of, get_model, list_models, l
 from assay.errors import UsageError
 from assay.findings import Finding, Outcome, Scope, Severity, worst
 from assay.ledger import ledger_public_key, load_public_key
-from assay.model import BundleRefused, LoadedModel, NoSuchModel, check_bundle, find_model, model_public_key
+from assay.model import (
+    BundleRefused,
+    LoadedModel,
+    NoSuchModel,
+    check_bundle,
+    find_model,
+    model_public_key,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -68,15 +76,16 @@ def verify(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Check a bundle: its files, its signature, and that weights, spec, curve and statement agree.
+    """Check a bundle: its files, its signature, and that all that is in it is one model with one history.
 
-    Nothing in it is parsed before its signature has passed, and nothing in it is run. Exit codes: 0 passed, 1 failed,
-    2 called wrongly, 3 a key was missing.
+    Nothing in it is parsed before its signature has passed. Flux's own file is read last, where Julia is installed, in
+    a process without network, and compared with the portable weights; privacy is computed again. Exit codes: 0 passed,
+    1 failed, 2 called wrongly, 3 a key or a tool was missing.
     """
     folder, wanted = _locate(bundle)
     public_key = existing(key, "public key") if key else model_public_key(settings())
     statements = load_public_key(ledger_key) if ledger_key else ledger_public_key(settings())
-    findings, model = check_bundle(folder, public_key, ledger_key=statements)
+    findings, model = check_bundle(folder, public_key, ledger_key=statements, thorough=True)
     if model is not None and statements is None:
         findings.append(_no_ledger_key())
     if model is not None and wanted is not None:
@@ -87,19 +96,20 @@ def verify(
         "bundle": str(folder),
         "model": model.id if model else None,
         "key": str(public_key),
+        "about": about(model.spec) if model else None,
         "findings": [finding.model_dump(mode="json") for finding in findings],
     }
 
     def human(console: Console) -> None:
         print_findings(console, findings, title=f"Bundle {folder.name}")
         if model is not None:
-            layers = " → ".join(f"{layer.out} {layer.activation}" for layer in model.spec.layers)
-            console.print(f"{model.id}: {model.spec.task} of {model.spec.label}, {layers}", markup=False)
+            console.print(f"{model.id}: {model.spec.task} of {model.spec.label}", markup=False)
+            print_about(console, about(model.spec))
         style = OUTCOME_STYLE[outcome.value]
         says = {
             Outcome.PASSED: "it is whole, and signed by the owner of the key",
             Outcome.FAILED: "do not load it",
-            Outcome.NOT_CHECKED: "it could not be checked in full; do not load it before it was",
+            Outcome.NOT_CHECKED: "it could not be checked in full",
         }
         console.print(f"[{style}]{outcome.value}[/]: {says[outcome]}")
 
@@ -128,12 +138,25 @@ def show(
         registry.dispose()
     if model:
         mine = [p for p in promotions if rows[0].id in {p.model_id, p.previous_id}]
+        facts, unread = read_about(rows[0])
         payload = {
             **_facts(rows[0]),
+            "about": facts,
+            "bundle_refused": unread or None,
             "gates": [finding.model_dump(mode="json") for finding in gates],
             "changes": [_change(p) for p in mine],
         }
-        emit(payload, lambda console: _one(console, rows[0], gates, mine), as_json)
+
+        def human(console: Console) -> None:
+            _one(console, rows[0], gates)
+            if facts is not None:
+                print_about(console, facts)
+            else:
+                console.print(f"the bundle cannot be read: {unread}", markup=False, soft_wrap=True)
+            _history(console, mine)
+            console.print(f"next: assay model verify {rows[0].id}", highlight=False)
+
+        emit(payload, human, as_json)
         return
     listing = {
         "dataset": dataset,
@@ -157,7 +180,7 @@ def promote(
     from assay.line import Line, promote_as
 
     who = _who(by, reason)
-    load(contract)
+    existing(contract, "contract")
     with Line.open(contract) as line:
         done = promote_as(line, model, who, reason)
     emit(done, lambda console: _changed(console, done), as_json)
@@ -179,7 +202,7 @@ def rollback(
     from assay.line import Line, roll_back
 
     who = _who(by, reason)
-    load(contract)
+    existing(contract, "contract")
     with Line.open(contract) as line:
         done = roll_back(line, to, who, reason)
     emit(done, lambda console: _changed(console, done), as_json)
@@ -305,7 +328,7 @@ def _all(console: Console, dataset: str, rows: list[ModelRow], promotions: list[
     _history(console, promotions)
 
 
-def _one(console: Console, row: ModelRow, gates: list[Finding], changes: list[Promotion]) -> None:
+def _one(console: Console, row: ModelRow, gates: list[Finding]) -> None:
     style = _STATE_STYLE.get(row.state, "")
     console.print(f"{row.id}: [{style}]{row.state}[/]", highlight=False)
     for name, value in (
@@ -320,8 +343,6 @@ def _one(console: Console, row: ModelRow, gates: list[Finding], changes: list[Pr
             console.print(f"{name:>10}: {_figure(value)}", highlight=False)
     if gates:
         print_findings(console, gates, title="Gates")
-    _history(console, changes)
-    console.print(f"next: assay model verify {row.id}", highlight=False)
 
 
 def _history(console: Console, changes: list[Promotion]) -> None:

@@ -17,10 +17,13 @@ import pyarrow as pa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from assay.errors import UsageError
-from assay.findings import Finding, Outcome, Scope, Severity, worst
+from assay.findings import Finding, Outcome, worst
 from assay.ledger import EnvelopeError, verify_envelope
+from assay.model.answers import failed, passed
 from assay.model.digest import NotPlain, bundle_digest, model_id, private_copy
 from assay.model.errors import AnswerNotFinite, BundleRefused
+from assay.model.examine import EXAMINED, examine
+from assay.model.limits import widest
 from assay.model.signing import check_signature, sign_bundle
 from assay.model.strict import Weights
 from assay.model.structure import CARD_FILE, STATEMENT_FILE, check_names, check_structure
@@ -28,6 +31,7 @@ from assay.train import BundleSpec, CurvePoint, load_preprocessing
 from assay.train.backends.reference import predict
 
 _CHUNK_ROWS = 65_536
+_CHUNK_NUMBERS = 1 << 26  # that a layer may hold at once: 256 MiB of float32
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,14 @@ class LoadedModel:
         spec: What the network looks like.
         weights: Arrays by name; they cannot be written to.
         curve: One point per epoch of its training.
+        examined: Findings of what was asked only because the bundle was loaded with `thorough`.
     """
 
     digest: str
     spec: BundleSpec
     weights: Weights
     curve: tuple[CurvePoint, ...] = ()
+    examined: tuple[Finding, ...] = ()
 
     @property
     def id(self) -> str:
@@ -59,8 +65,9 @@ class LoadedModel:
             AnswerNotFinite: Finite weights overflowed on a row.
         """
         state = load_preprocessing(self.spec.preprocessing)
-        starts = range(0, max(table.num_rows, 1), _CHUNK_ROWS)
-        parts = (state.transform(table.slice(start, _CHUNK_ROWS)) for start in starts)
+        rows = max(1, min(_CHUNK_ROWS, _CHUNK_NUMBERS // widest(self.spec.layers)))
+        starts = range(0, max(table.num_rows, 1), rows)
+        parts = (state.transform(table.slice(start, rows)) for start in starts)
         with np.errstate(all="ignore"):  # what it warns of is looked for in the answers
             said = np.concatenate([predict(self.weights, self.spec, part) for part in parts])
         finite = np.isfinite(said) if said.ndim == 1 else np.isfinite(said).all(axis=1)
@@ -134,17 +141,27 @@ def seal_bundle(
 
 
 def check_bundle(
-    bundle: Path, public_key: Path, *, ledger_key: Ed25519PublicKey | None = None
+    bundle: Path,
+    public_key: Path,
+    *,
+    ledger_key: Ed25519PublicKey | None = None,
+    thorough: bool = False,
 ) -> tuple[list[Finding], LoadedModel | None]:
     """All checks of a bundle; nothing is parsed before the signature has passed.
+
+    A model predicts with `weights.safetensors`. What is asked only with `thorough` says whether the rest of the bundle
+    is the same model: where that differs, nothing is loaded; where it cannot be asked on this machine, the finding is
+    `not_checked`, which keeps the gates closed but does not keep a model that passed them elsewhere from predicting.
 
     Args:
         bundle: The bundle directory. It is copied first, so that what is checked is what is loaded.
         public_key: PEM file of the pinned key that signs models.
         ledger_key: The ledger's key; with it, the signature of the run's statement is checked too.
+        thorough: Once all else has passed, ask what takes a while too: Flux's own file in a confined process of its
+            own, and what privacy was spent, computed again.
 
     Returns:
-        Findings, and the model when every one of them passed.
+        Findings, and the model when every one of them passed, but for what `thorough` could not ask.
 
     Raises:
         UsageError: There is no such directory.
@@ -167,28 +184,38 @@ def check_bundle(
             if ledger_key is not None:
                 findings.append(_statement_signature(copy, ledger_key))
             digest = bundle_digest(copy)
+            if thorough and spec is not None and worst(f.outcome for f in findings) is Outcome.PASSED:
+                findings += examine(copy, spec, weights)
     except NotPlain as error:
         found = f"{error} is something else than a plain file"
-        return [findings[0], _failed("files", found)], None
-    if spec is None or worst(f.outcome for f in findings) is not Outcome.PASSED:
+        return [findings[0], failed("files", found)], None
+    if spec is None or any(_closes(finding) for finding in findings):
         return findings, None
-    return findings, LoadedModel(digest, spec, weights, curve)
+    examined = tuple(finding for finding in findings if finding.check in EXAMINED)
+    return findings, LoadedModel(digest, spec, weights, curve, examined)
 
 
-def load_bundle(bundle: Path, public_key: Path, *, ledger_key: Ed25519PublicKey | None = None) -> LoadedModel:
+def load_bundle(
+    bundle: Path,
+    public_key: Path,
+    *,
+    ledger_key: Ed25519PublicKey | None = None,
+    thorough: bool = False,
+) -> LoadedModel:
     """Load a model, or say why not.
 
     Args:
         bundle: The bundle directory.
         public_key: PEM file of the pinned key that signs models.
         ledger_key: The ledger's key, to check the signature of the run's statement too.
+        thorough: Ask what takes a while too, as `check_bundle` does.
 
     Raises:
         BundleRefused: A check did not pass; nothing was loaded.
         UsageError: There is no such directory.
         OSError: It cannot be read, or not copied.
     """
-    findings, model = check_bundle(bundle, public_key, ledger_key=ledger_key)
+    findings, model = check_bundle(bundle, public_key, ledger_key=ledger_key, thorough=thorough)
     if model is None:
         said = "; ".join(f"{f.check}: {f.message}" for f in findings if f.outcome is not Outcome.PASSED)
         raise BundleRefused(
@@ -224,25 +251,15 @@ def _same(target: Path, digest: str) -> None:
         )
 
 
+def _closes(finding: Finding) -> bool:
+    """Whether a finding keeps a model from being loaded."""
+    open_question = finding.check in EXAMINED and finding.outcome is Outcome.NOT_CHECKED
+    return finding.outcome is not Outcome.PASSED and not open_question
+
+
 def _statement_signature(bundle: Path, key: Ed25519PublicKey) -> Finding:
     try:
         verify_envelope((bundle / STATEMENT_FILE).read_text(encoding="utf-8"), key)
     except (EnvelopeError, ValueError) as error:
-        return _failed("statement_signature", str(error).splitlines()[0])
-    return Finding(
-        check="model.statement_signature",
-        outcome=Outcome.PASSED,
-        scope=Scope.MODEL,
-        message="the run's statement is signed with the ledger's key",
-    )
-
-
-def _failed(check: str, message: str) -> Finding:
-    return Finding(
-        check=f"model.{check}",
-        outcome=Outcome.FAILED,
-        severity=Severity.CRITICAL,
-        scope=Scope.MODEL,
-        message=message,
-        technique="AML.T0018",
-    )
+        return failed("statement_signature", str(error).splitlines()[0])
+    return passed("statement_signature", "the run's statement is signed with the ledger's key")

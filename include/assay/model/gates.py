@@ -82,7 +82,8 @@ def judge_model(
     """Ask every gate of the contract.
 
     Args:
-        challenger: The candidate.
+        challenger: The candidate, loaded with `thorough`: a model of Flux needs the comparison of its own file, a
+            private one that of its epsilon, or that gate stays closed.
         contract: Whose gates.
         champion: The promoted model, if there is one.
         trusted: The hold-out: hand-checked rows with labels; None when there is none.
@@ -100,6 +101,7 @@ def judge_model(
             f"{open_cases} undecided cases about held deliveries of the snapshot",
         ),
     ]
+    findings += _thorough(challenger)
     switches = {
         "accuracy": gates.min_accuracy is not None,
         "r2": gates.min_r2 is not None,
@@ -126,6 +128,25 @@ def judge_model(
         )
         findings.append(_said("backdoor_scan", Outcome.NOT_CHECKED, message))
     return Judgement(tuple(findings), metrics, tuple(name for name, on in switches.items() if not on))
+
+
+def _thorough(challenger: LoadedModel) -> list[Finding]:
+    """Gates on what is asked of a bundle apart, where the model has something to ask about."""
+    found = {finding.check: finding for finding in challenger.examined}
+    asked = {
+        "native": ("model.native", challenger.spec.backend == "flux"),
+        "privacy": ("model.privacy_spent", challenger.spec.privacy is not None),
+    }
+    findings = []
+    for gate, (check, needed) in asked.items():
+        if not needed:
+            continue
+        answer = found.get(check)
+        if answer is None:
+            findings.append(_said(gate, Outcome.NOT_CHECKED, f"nobody asked {check} of the bundle"))
+        else:
+            findings.append(_said(gate, answer.outcome, answer.message, evidence=dict(answer.evidence)))
+    return findings
 
 
 def _on_trusted(

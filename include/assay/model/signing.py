@@ -14,8 +14,9 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from assay.findings import Finding, Outcome, Scope, Severity
+from assay.findings import Finding
 from assay.ledger import model_key, public_key_path
+from assay.model.answers import failed, not_checked, passed
 from assay.model.errors import ModelKeyError, NoModelKey
 from assay.settings import Settings
 
@@ -71,27 +72,27 @@ def check_signature(bundle: Path, public_key: Path) -> Finding:
     from model_signing import verifying
 
     if unusable := _unusable(public_key):
-        return _said(Outcome.NOT_CHECKED, f"no signature was checked: {unusable}")
+        return not_checked("signature", f"no signature was checked: {unusable}")
     signature = bundle / SIGNATURE_FILE
     if not signature.is_file() or signature.is_symlink():
-        return _said(Outcome.FAILED, f"the bundle has no {SIGNATURE_FILE}")
+        return failed("signature", f"the bundle has no {SIGNATURE_FILE}")
     if signature.stat().st_size > _MAX_SIGNATURE_BYTES:
-        return _said(Outcome.FAILED, f"{SIGNATURE_FILE} is larger than {_MAX_SIGNATURE_BYTES} bytes")
+        return failed("signature", f"{SIGNATURE_FILE} is larger than {_MAX_SIGNATURE_BYTES} bytes")
     if stray := not_plain(bundle):
-        return _said(Outcome.FAILED, f"the bundle holds something else than plain files: {stray}")
+        return failed("signature", f"the bundle holds something else than plain files: {stray}")
     verifier = verifying.Config().use_elliptic_key_verifier(public_key=public_key)  # type: ignore[no-untyped-call]
     verifier.set_hashing_config(_hashing()).set_ignore_unsigned_files(False)
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # the library prints its remarks
             verifier.verify(bundle, signature)
         if gap := _left_out(bundle, signature):
-            return _said(Outcome.FAILED, f"the signature does not cover the bundle: {gap}")
+            return failed("signature", f"the signature does not cover the bundle: {gap}")
     except Exception as error:  # noqa: BLE001 - the library raises whatever its parsers raise; all mean no
         reason = str(error).strip().splitlines()
-        return _said(
-            Outcome.FAILED, f"the signature does not stand: {reason[0] if reason else type(error).__name__}"
+        return failed(
+            "signature", f"the signature does not stand: {reason[0] if reason else type(error).__name__}"
         )
-    return _said(Outcome.PASSED, "signed with the pinned key, every file is as it was signed")
+    return passed("signature", "signed with the pinned key, every file is as it was signed")
 
 
 def model_public_key(settings: Settings) -> Path:
@@ -161,14 +162,3 @@ def _unusable(public_key: Path) -> str:
     if not isinstance(key, ec.EllipticCurvePublicKey):
         return f"{public_key} is not an elliptic curve public key"
     return ""
-
-
-def _said(outcome: Outcome, message: str) -> Finding:
-    return Finding(
-        check="model.signature",
-        outcome=outcome,
-        severity=Severity.INFO if outcome is Outcome.PASSED else Severity.CRITICAL,
-        scope=Scope.MODEL,
-        message=message,
-        technique="AML.T0018" if outcome is Outcome.FAILED else None,
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter, Validat
 Weights = dict[str, npt.NDArray[Any]]
 
 _MAX_HEADER_BYTES = 1 << 20  # some ten thousand arrays
+_MAX_DEPTH = 64  # objects and lists within each other; a skip takes two
 
 
 class _Entry(BaseModel):
@@ -71,15 +73,23 @@ def read_weights(path: Path, *, at_most: int | None = None) -> Weights:
 
 
 def strict_json(data: bytes) -> Any:
-    """Parse JSON in which no object has a key twice and every number is one.
+    """Parse JSON in which no object has a key twice and every number is a finite one.
 
     Raises:
         ValueError: It is not such JSON, or nested too deeply.
     """
     try:
-        return json.loads(data, object_pairs_hook=_no_twice, parse_constant=_no_constant)
+        found = json.loads(
+            data, object_pairs_hook=_no_twice, parse_constant=_no_constant, parse_float=_finite
+        )
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+    level = [found]
+    for _ in range(_MAX_DEPTH):
+        level = [item for each in level for item in _inside(each)]
+        if not level:
+            return found
+    raise ValueError("it is nested too deeply")
 
 
 def bounded(path: Path, at_most: int | None) -> bytes:
@@ -101,6 +111,19 @@ def _no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise ValueError(f"the key {name!r} stands twice")
         found[name] = value
     return found
+
+
+def _inside(value: Any) -> list[Any]:
+    """Objects and lists directly within one."""
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [item for item in items if isinstance(item, dict | list)]
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is too large a number")
+    return number
 
 
 def _no_constant(name: str) -> None:
