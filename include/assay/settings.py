@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 
 def _path(variable: str) -> Path | None:
@@ -85,6 +89,80 @@ class JuliaSettings:
             executable=os.environ.get("PYTHON_JULIACALL_EXE") or os.environ.get("JULIA_EXE") or None,
             project=os.environ.get("PYTHON_JULIACALL_PROJECT") or None,
         )
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where a source is and how it is entered, from an Airflow connection or from variables that a contract names.
+
+    Attributes:
+        kind: Airflow's connection type, e.g. `postgres`.
+        host: Name or address of the server.
+        port: Its port.
+        user: Name to log in with.
+        schema: Database, or what else the kind means by it.
+        password: Never shown.
+        extra: What else the connection says; never shown.
+    """
+
+    kind: str = ""
+    host: str | None = None
+    port: int | None = None
+    user: str | None = None
+    schema: str | None = None
+    password: str | None = field(default=None, repr=False)
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+def connection(name: str) -> Connection | None:
+    """The Airflow connection of that id from `AIRFLOW_CONN_<ID>`, in either of its forms; None if there is none.
+
+    Raises:
+        ValueError: It is there and cannot be read; the message says nothing of what it holds.
+    """
+    text = os.environ.get(f"AIRFLOW_CONN_{name.upper()}")
+    if not text:
+        return None
+    try:
+        if text.lstrip().startswith("{"):
+            body = json.loads(text)
+            extra = body.get("extra") or {}
+            return Connection(
+                kind=str(body.get("conn_type") or ""),
+                host=body.get("host"),
+                port=None if body.get("port") is None else int(body["port"]),
+                user=body.get("login"),
+                schema=body.get("schema"),
+                password=body.get("password"),
+                extra=json.loads(extra) if isinstance(extra, str) else dict(extra),
+            )
+        parts = urlsplit(text)
+        query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        more = json.loads(query.pop("__extra__", "{}"))
+        return Connection(
+            kind=parts.scheme.replace("-", "_"),
+            host=unquote(parts.hostname) if parts.hostname else None,
+            port=parts.port,
+            user=unquote(parts.username) if parts.username else None,
+            schema=unquote(parts.path.removeprefix("/")) or None,
+            password=unquote(parts.password) if parts.password else None,
+            extra={**query, **more},
+        )
+    except (ValueError, TypeError, AttributeError):
+        raise ValueError(f"AIRFLOW_CONN_{name.upper()} is no Airflow connection") from None
+
+
+def credential(variable: str) -> str | None:
+    """The value of an environment variable that a contract names; None if it is not set."""
+    return os.environ.get(variable) or None
+
+
+def proxied(scheme: str, host: str) -> bool:
+    """Whether the environment (`HTTPS_PROXY`, `NO_PROXY`, ...) sends requests to a host through a proxy."""
+    from urllib.request import getproxies, proxy_bypass
+
+    proxies = getproxies()
+    return bool(proxies.get(scheme) or proxies.get("all")) and not proxy_bypass(host)
 
 
 _SECRET_WORDS = ("SECRET", "TOKEN", "PASSWORD", "PASSWD", "CREDENTIAL", "_KEY", "APIKEY")

@@ -12,7 +12,16 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from assay.contract import ContractError, KeyRefused, add_key, list_keys, read_key, revoke_key
+from assay.contract import (
+    ContractError,
+    KeyRefused,
+    add_key,
+    list_keys,
+    load_contract,
+    read_key,
+    revoke_key,
+)
+from assay.contract.keyforms import KeyFormat
 from assay.errors import UsageError
 from tests.contract.examples import ED25519, MINISIGN
 
@@ -162,15 +171,21 @@ def test_a_secret_key_is_refused_and_not_repeated(tmp_path: Path) -> None:
 
 
 def test_what_is_no_key_is_refused(tmp_path: Path) -> None:
-    """Also a key of another kind, and a path that leads nowhere."""
+    """Also one that is asked to be what it is not, and a path that leads nowhere."""
     other = generate_private_key(SECP256R1()).public_key()
     pem = other.public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     ).decode()
     ssh = other.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
-    for content in (pem, ssh):
-        with pytest.raises(KeyRefused, match="not an Ed25519 one"):
-            read_key(content)
+    asked: list[tuple[str, KeyFormat]] = [
+        (pem, "ed25519"),
+        (ssh, "ed25519"),
+        (MINISIGN, "ed25519"),
+        (pem, "cms"),
+    ]
+    for content, format in asked:
+        with pytest.raises(KeyRefused, match=f"not one for {format}"):
+            read_key(content, format)
     with pytest.raises(KeyRefused, match="PEM"):
         read_key("-----BEGIN PUBLIC KEY-----\nnothing\n-----END PUBLIC KEY-----")
     with pytest.raises(KeyRefused, match="OpenSSH"):
@@ -179,3 +194,77 @@ def test_what_is_no_key_is_refused(tmp_path: Path) -> None:
         read_key(str(tmp_path / "nowhere.pub"))
     with pytest.raises(KeyRefused, match="not a public key"):
         read_key("")
+
+
+def test_a_key_that_follows_another_lets_both_count_for_a_time(tmp_path: Path) -> None:
+    """Rotation: the old one gets an end, and never a later one than it had."""
+    old = add_key(tmp_path, "census", format="minisign", public_key=MINISIGN)
+    last = DAY + dt.timedelta(14)
+    new = add_key(
+        tmp_path,
+        "census",
+        format="ed25519",
+        public_key=ED25519,
+        valid_from=DAY,
+        replaces=old.id,
+        overlap_until=last,
+    )
+    before, after = list_keys(tmp_path)["census"]
+    assert (before.valid_until, after) == (last, new)
+    assert {key.status(last) for key in (before, after)} == {"valid"}
+    assert before.status(last + dt.timedelta(1)) == "expired"
+    third = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+    more = {"replaces": MINISIGN, "overlap_until": last + dt.timedelta(30)}
+    add_key(tmp_path, "census", format="ed25519", public_key=base64.b64encode(third).decode(), **more)
+    assert list_keys(tmp_path)["census"][0].valid_until == last
+
+
+def test_a_key_that_follows_another_needs_the_other_and_its_end(tmp_path: Path) -> None:
+    """Nothing is changed if either is missing, or comes before the old key began."""
+    add_key(tmp_path, "census", format="minisign", public_key=MINISIGN, valid_from=DAY)
+    before = (tmp_path / "publishers" / "census.yaml").read_bytes()
+    for more, problem in (
+        ({"replaces": MINISIGN}, "needs the last day"),
+        ({"overlap_until": DAY}, "needs the last day"),
+        ({"replaces": "minisign:00", "overlap_until": DAY}, "has no key"),
+        ({"replaces": MINISIGN, "overlap_until": DAY - dt.timedelta(1)}, "cannot end"),
+    ):
+        with pytest.raises(UsageError, match=problem):
+            add_key(tmp_path, "census", format="ed25519", public_key=ED25519, **more)
+    assert (tmp_path / "publishers" / "census.yaml").read_bytes() == before
+
+
+def test_a_file_of_keys_names_each_key_and_keeps_long_ones_line_by_line(tmp_path: Path) -> None:
+    """A review sees what was added, and a change in one line of a certificate is a change of one line."""
+    other = generate_private_key(SECP256R1()).public_key()
+    pem = other.public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    ).decode()
+    add_key(tmp_path, "census", format="ed25519", public_key=ED25519)
+    added = add_key(tmp_path, "census", format="pem", public_key=f"\n{pem.replace(chr(10), '  ' + chr(10))}")
+    lines = (tmp_path / "publishers" / "census.yaml").read_text().splitlines()
+    assert [line for line in lines if line.startswith("#")][1:] == [
+        "# ed25519:21fe31dfa154a261",
+        f"# {added.id}",
+    ]
+    assert lines[lines.index(f"# {added.id}") + 1] == "- format: pem"
+    assert [line.strip() for line in lines[-4:]] == pem.splitlines()
+    assert list_keys(tmp_path)["census"][1] == added
+
+
+def test_the_same_key_with_other_pins_is_a_change_that_a_person_should_see(tmp_path: Path) -> None:
+    """Neither is quietly widened, in the store or between the store and a contract."""
+    line = public_key(serialization.PublicFormat.OpenSSH, serialization.Encoding.OpenSSH)
+    pins = {"identity": "data@example.org", "namespace": "file"}
+    key = add_key(tmp_path, "census", format="openssh", public_key=line, pins=pins)
+    assert add_key(tmp_path, "census", format="openssh", public_key=line, pins=pins) == key
+    with pytest.raises(KeyRefused, match="other pins") as caught:
+        add_key(tmp_path, "census", format="openssh", public_key=line, pins={**pins, "namespace": "git"})
+    assert "namespace git" in str(caught.value)
+    contract = tmp_path / "adult.yaml"
+    contract.write_text(
+        "version: 1\ndataset: adult\nschema: {columns: {age: {type: integer}}}\npublishers:\n"
+        f"- {{id: census, keys: [{{format: openssh, public_key: {line}, identity: you, namespace: file}}]}}\n"
+    )
+    with pytest.raises(ContractError, match="other pins"):
+        load_contract(contract)

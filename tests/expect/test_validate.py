@@ -458,7 +458,7 @@ def test_cells_of_another_type_fail_their_rows_and_not_the_file(tmp_path: Path) 
     assert set(types) == {"age", "pay"}
     assert types["pay"].evidence["problems"] == {"not a number": 1, "infinite": 1}
     assert types["age"].evidence["examples"] == [
-        {"row": 1, "value": "abc", "problem": "not an integer of 64 bits"}
+        {"row": 1, "value": "abc", "problem": "not an integer of 64 bits", "file": "t.csv", "line": 3}
     ]
     assert only(result, "column_values_to_not_be_null", "age").evidence["unexpected_count"] == 1
     assert only(result, "column_values_to_not_be_null", "pay").outcome is Outcome.PASSED

@@ -64,13 +64,13 @@ def test_a_listing_names_all_files_with_their_sizes(folder: Path) -> None:
     }
 
 
-def test_a_listing_writes_out_names_that_are_no_utf8(folder: Path) -> None:
-    """Such a name can be recorded, though no manifest can list it."""
+def test_a_listing_refuses_names_that_cannot_be_shown_and_writes_them_out(folder: Path) -> None:
+    """Such a name can be recorded, though no manifest can list it, and it is not taken for another one."""
     with open(os.fsencode(folder) + b"/caf\xe9.csv", "wb") as file:
         file.write(b"x")
     listing = place(folder).listing(100)
     assert listing is not None
-    assert "caf\\xe9.csv" in listing.files
+    assert "caf\\xe9.csv" in listing.refused
 
 
 def test_a_folder_with_too_many_files_is_not_walked_to_its_end(folder: Path) -> None:
@@ -177,7 +177,11 @@ def test_a_folder_that_cannot_be_entered_is_an_error_of_this_machine(
     ("location", "says"),
     [
         ("/nowhere/at/all", "no delivery at"),
-        ("s3://bucket/delivery", "cannot be read from s3://"),
+        ("gopher://host/delivery", "cannot be read from gopher://"),
+        ("s3:///delivery", "names no bucket"),
+        ("sftp:///delivery", "names no server"),
+        ("sftp://host/delivery", "no contract says which key"),
+        ("sql://warehouse/", "no contract says what to ask"),
         ("file://other.example.org/delivery", "another machine"),
         ("http://", "names no server"),
         ("http://[::1/", "names no server"),

@@ -112,7 +112,7 @@ def test_a_served_delivery_is_verified_by_its_address(line: Line) -> None:
     [
         ("/nowhere", "no delivery at /nowhere"),
         ("/etc/hostname", "is not a folder"),
-        ("s3://bucket/x", "cannot be read from s3://"),
+        ("gopher://bucket/x", "cannot be read from gopher://"),
     ],
 )
 def test_a_delivery_that_is_not_there_is_a_usage_error(line: Line, delivery: str, says: str) -> None:

@@ -22,6 +22,8 @@ from assay.contract import (
     read_key,
     revoke_key,
 )
+from assay.contract.keyforms import KeyFormat
+from assay.contract.keys import Purpose
 from assay.contract.trust import publishers_dir
 from assay.errors import UsageError
 
@@ -40,6 +42,7 @@ WhereOption = Annotated[
         help="Folder of contracts, or one; keys lie in publishers/ there. [ASSAY_CONTRACTS_DIR]",
     ),
 ]
+_SHOWN_PINS = ("identity", "namespace", "issuer", "purpose", "digest", "payload_type")
 _STYLE = {"valid": "green", "not_yet_valid": "yellow", "expired": "yellow", "revoked": "bold red"}
 
 
@@ -50,9 +53,32 @@ def add(
     key: Annotated[
         str,
         typer.Argument(
-            help="A public key, or a file with one: minisign, or Ed25519 as base64, PEM or OpenSSH."
+            help="A public key, or a file with one: minisign, signify, Ed25519, PEM, certificates, OpenSSH, armored "
+            "OpenPGP, or sigstore's trusted root."
         ),
     ],
+    format: Annotated[
+        KeyFormat | None,
+        typer.Option(help="What it signs, where its form leaves that open.", show_default=False),
+    ] = None,
+    identity: Annotated[
+        str | None,
+        typer.Option(
+            help="Who must sign. openssh: principal; sigstore: identity; x509, cms: email:, dns:, uri:, subject:."
+        ),
+    ] = None,
+    namespace: Annotated[str | None, typer.Option(help="openssh: what signatures are for.")] = None,
+    issuer: Annotated[str | None, typer.Option(help="sigstore: who vouches for the identity.")] = None,
+    fingerprint: Annotated[
+        str | None, typer.Option(help="openpgp: as compared with the key's owner; blanks are left out.")
+    ] = None,
+    purpose: Annotated[Purpose | None, typer.Option(help="x509, cms: extended key usage.")] = None,
+    digest: Annotated[str | None, typer.Option(help="RSA: sha256 or sha512.")] = None,
+    payload_type: Annotated[str | None, typer.Option(help="dsse, sigstore: type of the payload.")] = None,
+    replaces: Annotated[
+        str | None, typer.Option(help="A key that it follows; it counts until --until, and both until then.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Last day of the key that is replaced.")] = None,
     valid_from: Annotated[
         str | None, typer.Option(help="First day on which its signatures count, 2026-01-31.")
     ] = None,
@@ -62,7 +88,16 @@ def add(
 ) -> None:
     """Trust a publisher's key. Adding the same key again changes nothing; a revoked one cannot come back."""
     where = _where(contracts)
-    form, text = read_key(key)
+    form, text = read_key(key, format)
+    pins = {
+        "identity": identity,
+        "namespace": namespace,
+        "issuer": issuer,
+        "fingerprint": None if fingerprint is None else "".join(fingerprint.split()).upper(),
+        "purpose": purpose,
+        "digest": digest,
+        "payload_type": payload_type,
+    }
     made = add_key(
         where,
         publisher,
@@ -70,12 +105,17 @@ def add(
         public_key=text,
         valid_from=_day(valid_from, "--valid-from"),
         valid_until=_day(valid_until, "--valid-until"),
+        pins={name: value for name, value in pins.items() if value is not None},
+        replaces=replaces,
+        overlap_until=_day(until, "--until"),
     )
     file = publishers_dir(where) / f"{publisher}.yaml"
 
     def human(console: Console) -> None:
         console.print(f"[green]trusted[/] {made.id} of {escape(publisher)}", highlight=False, soft_wrap=True)
         console.print(f"  in {escape(str(file))}", highlight=False, soft_wrap=True)
+        for pin, value in made.pins.items():
+            console.print(f"  {pin}: {escape(value)}", highlight=False, soft_wrap=True)
 
     emit({"publisher": publisher, "file": str(file), "key": _facts(made)}, human, as_json)
 
@@ -105,13 +145,14 @@ def list_(
 
     def human(console: Console) -> None:
         table = Table(title="Trusted keys", title_justify="left")
-        for column in ("publisher", "key", "today", "from", "until", "in"):
+        for column in ("publisher", "key", "pinned", "today", "from", "until", "in"):
             table.add_column(column, overflow="fold")
         for row in rows:
             style = _STYLE[row["status"]]
             table.add_row(
                 escape(row["publisher"]),
                 row["id"],
+                escape(", ".join(str(row[pin]) for pin in _SHOWN_PINS if row[pin]) or "-"),
                 f"[{style}]{row['status'].replace('_', ' ')}[/]",
                 row["valid_from"] or "-",
                 row["revoked"] or row["valid_until"] or "-",

@@ -29,7 +29,11 @@ _NEXT = {
 @_shared.guarded
 def verify(
     delivery: Annotated[
-        str, typer.Argument(help="Folder of the delivery: a path, file:// or http(s)://.", show_default=False)
+        str,
+        typer.Argument(
+            help="The delivery: a path, or a file://, http(s)://, s3://, sftp:// or sql:// address.",
+            show_default=False,
+        ),
     ],
     contract: _shared.ContractOption,
     source: Annotated[

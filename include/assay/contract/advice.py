@@ -20,7 +20,7 @@ def advice(contract: Contract, on: dt.date) -> list[str]:
     lines += [
         f"sources: {source.id} names no signature, so that its deliveries will be not checked"
         for source in contract.sources
-        if source.signature is None
+        if not source.signature_files
     ]
     for name in dict.fromkeys(source.publisher for source in contract.sources):
         keys = contract.publisher(name).keys
@@ -29,6 +29,12 @@ def advice(contract: Contract, on: dt.date) -> list[str]:
         elif not any(key.status(on) == "valid" for key in keys):
             states = ", ".join(f"{key.id} is {key.status(on).replace('_', ' ')}" for key in keys)
             lines.append(f"publishers: no key of {name} counts today: {states}")
+    for source in contract.sources:
+        count = sum(key.status(on) == "valid" for key in contract.publisher(source.publisher).keys)
+        if 0 < count < source.threshold:
+            lines.append(
+                f"sources: {source.id} wants {source.threshold} keys, and {source.publisher} has {count} today"
+            )
     if contract.schema_.label is None:
         lines.append("schema.label: none, so that no model can learn from this data set")
     if not contract.schema_.key:

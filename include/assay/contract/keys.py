@@ -1,41 +1,81 @@
-"""Publishers' public keys: how they are written, what makes one valid, and what it is called."""
+"""Publishers' public keys: when they count, what is pinned with them, and what they are called."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import datetime as dt
-import hashlib
-from typing import Literal, Self
+import re
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from assay.contract.base import Complaint, Identifier, Model
+from assay.contract.keyforms import EXPECTED, FINGERPRINT, BadKey, Decoded, KeyFormat, decode
 
-# Ed25519 points of small order, with which anyone can make signatures that pass a careless verifier. The sign bit is
-# masked before the comparison.
-_SMALL_ORDER = frozenset(
-    bytes.fromhex(text)
-    for text in (
-        "00" * 32,
-        "01" + "00" * 31,
-        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
-        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
-        "ec" + "ff" * 30 + "7f",
-        "ed" + "ff" * 30 + "7f",
-        "ee" + "ff" * 30 + "7f",
-    )
-)
+Purpose = Literal["code_signing", "email_protection", "client_auth", "document_signing", "any"]
+"""What a certificate must be meant for (extended key usage); `any` does not look."""
+
+IN_TOTO = "application/vnd.in-toto+json"
+"""The payload type of in-toto statements in DSSE envelopes."""
+
+_PINS = ("identity", "namespace", "issuer", "fingerprint", "purpose", "digest", "payload_type")
+_ALLOWED: dict[str, frozenset[str]] = {
+    "minisign": frozenset(),
+    "signify": frozenset(),
+    "ed25519": frozenset(),
+    "pem": frozenset({"digest"}),
+    "x509": frozenset({"identity", "purpose", "digest"}),
+    "openssh": frozenset({"identity", "namespace"}),
+    "openpgp": frozenset({"fingerprint"}),
+    "cms": frozenset({"identity", "purpose"}),
+    "dsse": frozenset({"digest", "payload_type"}),
+    "sigstore": frozenset({"identity", "issuer", "payload_type"}),
+    "jws": frozenset({"digest"}),
+}
+_NEEDED = {
+    "openssh": ("identity", "namespace"),
+    "openpgp": ("fingerprint",),
+    "sigstore": ("identity", "issuer"),
+}
+_SSH_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._+-]{0,126}")
+_NAMED = re.compile(r"(email|dns|uri|subject):[\x20-\x7e\u00a0-\uffff]{1,250}")
 
 
 class Key(Model):
-    """One public key of a publisher, with the time in which its signatures count."""
+    """One public key of a publisher, what its signatures must be like, and the time in which they count."""
 
-    format: Literal["minisign", "ed25519"] = Field(
-        description="How the key is written and signatures are made."
+    format: KeyFormat = Field(description="How the key is written and signatures are made.")
+    public_key: Annotated[str, StringConstraints(strip_whitespace=True)] = Field(
+        min_length=1,
+        max_length=1 << 16,
+        description="minisign, signify: the RW... line; ed25519: base64 of 32 bytes; pem, dsse, jws: PEM public key; "
+        "x509, cms: PEM certificates; openssh: the ssh-... line; openpgp: the armored key; sigstore: the trusted root.",
     )
-    public_key: str = Field(
-        min_length=1, max_length=512, description="minisign: the RW... line; ed25519: base64 of 32 bytes."
+    identity: str | None = Field(
+        default=None,
+        max_length=256,
+        description="Who must have signed. openssh: principal; sigstore: identity; x509, cms: email:, dns:, uri: or "
+        "subject: and the name in the certificate.",
+    )
+    namespace: str | None = Field(
+        default=None, description="openssh: what the signature is for, such as `file`."
+    )
+    issuer: str | None = Field(
+        default=None, max_length=256, description="sigstore: who vouches for the identity."
+    )
+    fingerprint: str | None = Field(
+        default=None,
+        description="openpgp: the primary key's 40 hexadecimal digits, as compared with its owner.",
+    )
+    purpose: Purpose | None = Field(
+        default=None, description="x509, cms: extended key usage of the signer; code_signing if not said."
+    )
+    digest: Literal["sha256", "sha512"] | None = Field(
+        default=None, description="RSA keys: the digest that is signed; sha256 if not said."
+    )
+    payload_type: str | None = Field(
+        default=None,
+        max_length=128,
+        description=f"dsse, sigstore: type of the envelope's payload; {IN_TOTO} if not said.",
     )
     valid_from: dt.date | None = Field(default=None, description="First day on which its signatures count.")
     valid_until: dt.date | None = Field(default=None, description="Last day on which its signatures count.")
@@ -50,13 +90,77 @@ class Key(Model):
                 fix="swap them",
                 at=("valid_until",),
             )
-        decode_key(self)
+        for pin in _PINS:
+            if getattr(self, pin) is not None and pin not in _ALLOWED[self.format]:
+                raise Complaint(
+                    f"{pin} means nothing for keys of the format {self.format}", fix="take it out", at=(pin,)
+                )
+        for pin in _NEEDED.get(self.format, ()):
+            if not getattr(self, pin):
+                raise Complaint(
+                    f"keys of the format {self.format} need {pin}: without it, signatures made for others would count",
+                    fix=f"add `{pin}:`",
+                    at=(pin,),
+                )
+        self._check_pins(self.decoded)
         return self
+
+    def _check_pins(self, decoded: Decoded) -> None:
+        if self.format == "openssh":
+            for pin in ("identity", "namespace"):
+                if not _SSH_WORD.fullmatch(getattr(self, pin)):
+                    raise Complaint(
+                        f"{getattr(self, pin)!r} is not a plain {pin}",
+                        fix="write it without blanks, commas, quotes and wildcards",
+                        at=(pin,),
+                    )
+        if self.format in {"x509", "cms"}:
+            if self.identity is not None and not _NAMED.fullmatch(self.identity):
+                raise Complaint(
+                    f"{self.identity!r} does not say which name of the certificate it is",
+                    fix="write it as email:..., dns:..., uri:... or subject:CN=...",
+                    at=("identity",),
+                )
+            if decoded.authority and self.identity is None:
+                raise Complaint(
+                    "the certificate is an authority's, and identity does not say whose signatures count",
+                    fix="add `identity:`, such as email:data@example.org",
+                    at=("identity",),
+                )
+        if self.format == "openpgp" and self.fingerprint is not None:
+            if not FINGERPRINT.fullmatch(self.fingerprint):
+                raise Complaint(
+                    "the fingerprint is not 40 upper-case hexadecimal digits",
+                    fix="write it as `gpg --fingerprint` shows it, without blanks",
+                    at=("fingerprint",),
+                )
+            if decoded.id != f"openpgp:{self.fingerprint}":
+                raise Complaint(
+                    f"the public key is {decoded.id.removeprefix('openpgp:')}, and not the fingerprint",
+                    fix="compare both with the publisher again: one of the two is another's",
+                    at=("fingerprint",),
+                )
+        if self.digest is not None and decoded.kind in {"ed25519", "ecdsa"} and not decoded.authority:
+            raise Complaint(
+                f"digest is for RSA keys, and this is an {decoded.kind} one, which fixes its digest",
+                fix="take it out",
+                at=("digest",),
+            )
+
+    @property
+    def decoded(self) -> Decoded:
+        """The key as it is read from its text."""
+        try:
+            return decode(self.format, self.public_key, self.identity, self.issuer)
+        except BadKey as error:
+            raise Complaint(
+                f"the public key {error}", fix=EXPECTED[self.format], at=("public_key",)
+            ) from None
 
     @property
     def id(self) -> str:
         """The key's name, see `key_id`."""
-        return key_id(self)
+        return self.decoded.id
 
     def status(self, on: dt.date) -> Literal["valid", "not_yet_valid", "expired", "revoked"]:
         """Whether signatures that are judged on that day count, and if not, why."""
@@ -70,8 +174,13 @@ class Key(Model):
 
     @property
     def raw(self) -> bytes:
-        """The Ed25519 public key itself, 32 bytes."""
-        return decode_key(self)[1]
+        """What tells the key from others, whatever it is called and in whatever format it is written."""
+        return self.decoded.raw
+
+    @property
+    def pins(self) -> dict[str, str]:
+        """What is pinned beside the key itself, by field; what is not said is left out."""
+        return {pin: value for pin in _PINS if (value := getattr(self, pin)) is not None}
 
 
 class Publisher(Model):
@@ -95,57 +204,27 @@ class Publisher(Model):
 
 
 def decode_key(key: Key) -> tuple[bytes, bytes]:
-    """The key's bytes: minisign's 8-byte key id (empty for ed25519) and the 32 bytes of the Ed25519 public key.
+    """The key's bytes: the 8-byte key number of minisign and signify (else empty), and what tells it from others.
 
     Raises:
         Complaint: The text is not such a key, or a weak one.
     """
-    text = key.public_key.strip()
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise _bad(key, "is not base64") from None
-    if base64.b64encode(data).decode() != text:
-        raise _bad(key, "is base64 that is written in another way than it would be encoded")
-    if data[:2] == b"Ed" and len(data) > 100:
-        raise _bad(
-            key,
-            "is a secret key, which must never leave its owner: make a new pair, for this one has been seen",
-        )
-    if key.format == "minisign":
-        if len(data) != 42 or data[:2] != b"Ed":
-            raise _bad(key, f"is not a minisign public key: {len(data)} bytes, starting with {data[:2]!r}")
-        name, raw = data[2:10], data[10:]
-    else:
-        if len(data) != 32:
-            hint = " (this looks like a minisign key: set format to minisign)" if data[:2] == b"Ed" else ""
-            raise _bad(key, f"has {len(data)} bytes{hint}")
-        name, raw = b"", data
-    if raw[:31] + bytes([raw[31] & 0x7F]) in _SMALL_ORDER:
-        raise _bad(key, "is a point of small order: anyone could sign for it")
-    return name, raw
+    decoded = key.decoded
+    return decoded.number, decoded.raw
 
 
 def key_id(key: Key) -> str:
-    """A short name for a key: `minisign:<16 hex digits, as minisign prints them>` or `ed25519:<16 hex digits>`.
+    """A short name for a key: its format, a colon, and what people compare.
 
-    For ed25519 the digits are the first of the SHA-256 of the 32 key bytes. Names are for people and records; keys are
-    compared by their bytes.
+    minisign: 16 hex digits as minisign prints them; signify: its key number; openpgp: the fingerprint; openssh: the
+    SHA-256 as `ssh-keygen -l` prints it; x509, cms: the first 16 hex digits of the certificate's SHA-256, and 8 of the
+    identity's under an authority; sigstore: 16 of the SHA-256 of issuer and identity; ed25519: 16 of that of the 32 key
+    bytes; pem, dsse, jws: 16 of that of the SubjectPublicKeyInfo. Names are for people and records; keys are compared
+    by their bytes.
     """
-    name, raw = decode_key(key)
-    if key.format == "minisign":
-        return minisign_id(name)
-    return f"ed25519:{hashlib.sha256(raw).hexdigest()[:16]}"
+    return key.id
 
 
 def minisign_id(raw: bytes) -> str:
     """A minisign key's name from its 8-byte key id, printed as minisign does: as a little-endian number."""
     return f"minisign:{raw[::-1].hex().upper()}"
-
-
-def _bad(key: Key, found: str) -> Complaint:
-    expected = {
-        "minisign": "write the second line of the publisher's minisign.pub, which is 56 characters and starts with RW",
-        "ed25519": "write the base64 text of the 32 bytes of the Ed25519 public key, which is 44 characters",
-    }[key.format]
-    return Complaint(f"the public key {found}", fix=expected, at=("public_key",))

@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from assay.contract.durations import format_duration
-from assay.contract.keys import Key, Publisher, decode_key
+from assay.contract.keys import Key, Publisher
 from assay.contract.models import Contract
 from assay.contract.problems import ContractError, Problem, of_validation, of_yaml
 from assay.contract.yamlfile import Document, YamlProblem, parse_yaml, read_yaml
@@ -56,7 +56,7 @@ def load_contract(path: str | Path) -> Contract:
     contract = _checked(path, document)
     if added:
         merged = tuple(
-            publisher.model_copy(update={"keys": _merged(publisher.keys, added[publisher.id].keys)})
+            publisher.model_copy(update={"keys": _merged(path, publisher.keys, added[publisher.id])})
             if publisher.id in added
             else publisher
             for publisher in contract.publishers
@@ -134,11 +134,26 @@ def read_publisher(path: Path) -> Publisher:
 
 
 def dump_publisher(publisher: Publisher) -> str:
-    """YAML text of a publisher's file."""
+    """YAML text of a publisher's file: each key under a line that names it, long keys last and line by line."""
     data = _plain(publisher.model_dump(exclude_none=True))
-    return "# Written by `assay trust`.\n" + yaml.safe_dump(
-        data, sort_keys=False, allow_unicode=True, width=200
-    )
+    for key in data["keys"]:
+        if "\n" in key["public_key"]:
+            key["public_key"] = key.pop("public_key") + "\n"
+    text = yaml.dump(data, Dumper=_Lines, sort_keys=False, allow_unicode=True, width=200)
+    ids = iter(key.id for key in publisher.keys)
+    lines = [f"# {next(ids)}\n{line}" if line.startswith("- ") else line for line in text.splitlines()]
+    return "# Written by `assay trust`.\n" + "\n".join(lines) + "\n"
+
+
+class _Lines(yaml.SafeDumper):
+    """Writes texts of several lines as such, so that a change shows in the line that changed."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Lines.add_representer(str, _text)
 
 
 def _checked(path: Path, document: Document) -> Contract:
@@ -181,11 +196,19 @@ def _dicts(value: Any) -> list[dict[Any, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def _merged(first: tuple[Key, ...], second: tuple[Key, ...]) -> tuple[Key, ...]:
+def _merged(path: Path, first: tuple[Key, ...], second: Publisher) -> tuple[Key, ...]:
     keys: dict[bytes, Key] = {}
-    for key in (*first, *second):
-        raw = decode_key(key)[1]
-        keys[raw] = _stricter(keys[raw], key) if raw in keys else key
+    for key in (*first, *second.keys):
+        known = keys.setdefault(key.raw, key)
+        if (known.format, known.pins) != (key.format, key.pins):
+            found = Problem(
+                field="publishers",
+                value=key.id,
+                problem=f"stands in {PUBLISHERS}/{second.id}.yaml in another format or with other pins",
+                fix="keep it in one of the two places",
+            )
+            raise ContractError(path, [found])
+        keys[key.raw] = _stricter(known, key)
     return tuple(keys.values())
 
 

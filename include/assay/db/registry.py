@@ -7,9 +7,9 @@ moves forward only, so that a task that is run again cannot take back what a lat
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import func, select
+from sqlalchemy import Table, func, insert, select
 from sqlalchemy.orm import Session
 
 from assay.canonical import utc_now
@@ -45,11 +45,13 @@ def put_delivery(
         return known
     session.add(delivery)
     session.flush()  # files refer to it
-    session.add_all(
-        DeliveryFile(delivery_id=delivery.id, path=path, sha256=sha256, size=size)
+    rows = [
+        {"delivery_id": delivery.id, "path": path, "sha256": sha256, "size": size}
         for path, sha256, size in files
-    )
-    session.flush()
+    ]
+    if rows:
+        # There may be tens of thousands: they go in together, without an object for each.
+        session.connection().execute(insert(cast("Table", DeliveryFile.__table__)), rows)
     return delivery
 
 

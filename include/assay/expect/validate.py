@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -180,8 +181,13 @@ class _Run:
         rows = cells.rows + first
         self.bad.setdefault(cells.column, {}).setdefault(cells.problem, RowSet()).add(rows)
         examples = self.bad_examples.setdefault(cells.column, [])
-        shown = zip(rows[: EXAMPLES - len(examples)], cells.examples, strict=False)
-        examples += [{"row": int(row), "value": text, "problem": cells.problem} for row, text in shown]
+        places = [{"file": cells.file, "line": line} for line in cells.lines]
+        shown = zip_longest(cells.examples[: EXAMPLES - len(examples)], rows, places)
+        examples += [
+            {"row": int(row), "value": text, "problem": cells.problem, **(place or {})}
+            for text, row, place in shown
+            if text is not None
+        ]
 
     def _chunks(self, batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[pa.Table, bool]]:
         """Chunks, and whether each is the last one."""

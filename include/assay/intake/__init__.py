@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from assay.intake.delivery import DeliveredFile, VerifiedDelivery, load_delivery
 from assay.intake.errors import (
     ClaimsError,
+    CredentialsMissing,
     DeliveryRefused,
     IntakeError,
     KeysMissing,
@@ -18,9 +19,11 @@ from assay.intake.errors import (
     SourceTimeout,
     SourceUnreachable,
     TooLarge,
+    ToolMissing,
 )
-from assay.intake.manifest import Digest, parse_manifest
-from assay.intake.signature import SignedBy, verify_signature
+from assay.intake.manifests import Digest, Manifest, parse_manifest, read_manifest
+from assay.intake.revoked import Doubtful, doubtful_deliveries
+from assay.intake.signatures import SignedBy, verify_signature, verify_signatures
 from assay.intake.sources import Transfer
 from assay.intake.verify import verify_delivery
 
@@ -41,13 +44,16 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "ClaimsError",
+    "CredentialsMissing",
     "DeliveredFile",
     "DeliveryRefused",
     "Digest",
+    "Doubtful",
     "IntakeError",
     "KeysMissing",
     "LandingFailed",
     "LocationError",
+    "Manifest",
     "ManifestError",
     "NotThere",
     "PublishError",
@@ -58,14 +64,18 @@ __all__ = [
     "SourceTimeout",
     "SourceUnreachable",
     "TooLarge",
+    "ToolMissing",
     "Transfer",
     "VerifiedDelivery",
     "count_rows",
+    "doubtful_deliveries",
     "load_delivery",
     "parse_manifest",
     "read_batches",
+    "read_manifest",
     "read_table",
     "table_schema",
     "verify_delivery",
     "verify_signature",
+    "verify_signatures",
 ]

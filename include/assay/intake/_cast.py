@@ -128,13 +128,14 @@ def _whole(text: pa.StringArray, kind: str) -> pa.Array | None:
         return None
 
 
-def from_text(text: pa.StringArray, name: str, reading: Reading) -> pa.Array:
+def from_text(text: pa.StringArray, name: str, reading: Reading, *, exact: bool = False) -> pa.Array:
     """Parse the cells of one column of a CSV batch by the contract's type.
 
     Args:
         text: The cells; nulls stay nulls.
         name: The column.
         reading: Where bad cells are reported; they become nulls.
+        exact: Also hold strings against what no string may hold; CSV has done that with its whole text.
 
     Returns:
         An array of the contract's Arrow type, as long as `text`.
@@ -144,7 +145,9 @@ def from_text(text: pa.StringArray, name: str, reading: Reading) -> pa.Array:
     """
     kind = reading.column(name).type
     if kind == "string":
-        return text
+        return _sound(text, name, reading) if exact else text
+    if kind == "number":
+        text = _no_lossy(text, name, reading)
     values = _whole(text, kind) if text.null_count < len(text) else pa.nulls(len(text), ARROW_TYPES[kind])
     if values is None:
         plain = pc.fill_null(pc.match_substring_regex(text, _PLAIN[kind]), True)
@@ -165,7 +168,20 @@ def from_text(text: pa.StringArray, name: str, reading: Reading) -> pa.Array:
     return _sound(values, name, reading)
 
 
-# ------------------------------------------------------------------------------------------------------ Parquet cells
+def _no_lossy(text: pa.Array, name: str, reading: Reading) -> pa.Array:
+    """Report whole numbers that a float64 cannot hold: identifiers and the like, which would become others."""
+    long = pc.fill_null(pc.match_substring_regex(text, r"^[ \t]*[+-]?[0-9]{16,}[ \t]*$"), False)
+    places = np.flatnonzero(long.to_numpy(zero_copy_only=False))
+    if not len(places):
+        return text
+    cells = [cell.strip(_BLANKS) for cell in text.take(pa.array(places)).to_pylist()]
+    mask = np.zeros(len(text), dtype=bool)
+    # Longer ones than int() reads at once are no identifiers; as floats they are infinite or rounded as all are.
+    mask[places] = [len(cell) < 300 and int(float(cell)) != int(cell) for cell in cells]
+    return drop(text, mask, name, LOSSY, reading)
+
+
+# ------------------------------------------------------------------------------------------------------- Arrow's cells
 def acceptable(found: pa.DataType, kind: str) -> bool:
     """Whether a Parquet column of the Arrow type `found` can hold values of the contract's type without coercion."""
     if pa.types.is_dictionary(found):
@@ -215,20 +231,20 @@ def from_arrow(values: pa.Array, name: str, reading: Reading) -> pa.Array:
         if pa.types.is_floating(found):
             values = _finite(values.cast(pa.float64()), name, reading)
             floats = _numpy(values, 0.0)
-            values = _drop(values, floats != np.trunc(floats), name, FRACTION, reading)
+            values = drop(values, floats != np.trunc(floats), name, FRACTION, reading)
             floats = _numpy(values, 0.0)
-            values = _drop(values, (floats < -(2.0**63)) | (floats >= 2.0**63), name, PROBLEMS[kind], reading)
+            values = drop(values, (floats < -(2.0**63)) | (floats >= 2.0**63), name, PROBLEMS[kind], reading)
         elif found == pa.uint64():
-            values = _drop(values, _numpy(values, 0) >= 2**63, name, PROBLEMS[kind], reading)
+            values = drop(values, _numpy(values, 0) >= 2**63, name, PROBLEMS[kind], reading)
     elif kind == "number" and pa.types.is_integer(found) and found.bit_width == 64:
         numbers = _numpy(values, 0)
         beyond = numbers > _EXACT
         if found == pa.int64():
             beyond |= numbers < -_EXACT
-        values = _drop(values, beyond, name, LOSSY, reading)
+        values = drop(values, beyond, name, LOSSY, reading)
     elif kind == "date" and found == pa.date64():
         millis = _numpy(values.cast(pa.int64()), 0)
-        values = _drop(values, millis % 86_400_000 != 0, name, PROBLEMS[kind], reading)
+        values = drop(values, millis % 86_400_000 != 0, name, PROBLEMS[kind], reading)
     elif kind == "timestamp":
         values = _micros(values, name, reading)
     return _sound(values.cast(target), name, reading)
@@ -242,11 +258,11 @@ def _micros(values: pa.Array, name: str, reading: Reading) -> pa.Array:
     ticks = values.cast(pa.int64())
     numbers = _numpy(ticks, 0)
     if unit == "ns":
-        ticks = _drop(ticks, numbers % 1000 != 0, name, LOSSY, reading)
+        ticks = drop(ticks, numbers % 1000 != 0, name, LOSSY, reading)
         ticks = pa.array(_numpy(ticks, 0) // 1000, mask=_nulls(ticks))
     elif unit in {"s", "ms"}:
         factor = {"s": 1_000_000, "ms": 1000}[unit]
-        ticks = _drop(ticks, np.abs(numbers.astype(np.float64)) * factor > 9e18, name, YEARS, reading)
+        ticks = drop(ticks, np.abs(numbers.astype(np.float64)) * factor > 9e18, name, YEARS, reading)
         ticks = pa.array(_numpy(ticks, 0) * factor, mask=_nulls(ticks))
     return ticks.cast(ARROW_TYPES["timestamp"])
 
@@ -263,8 +279,12 @@ def _nulls(values: pa.Array) -> Mask:
     return nulls
 
 
-def _drop(values: pa.Array, bad: Mask, name: str, problem: str, reading: Reading) -> pa.Array:
-    """Report the cells under the mask and put nulls there."""
+def drop(values: pa.Array, bad: Mask, name: str, problem: str, reading: Reading) -> pa.Array:
+    """Report the cells under the mask and put nulls there.
+
+    Raises:
+        ReadError: There are some and bad cells are not collected.
+    """
     if not bad.any():
         return values
     where = np.flatnonzero(bad)
@@ -285,8 +305,8 @@ def _finite(values: pa.Array, name: str, reading: Reading) -> pa.Array:
             counts[name] = counts.get(name, 0) + int(nan.sum())
             values = pc.if_else(pa.array(nan), pa.scalar(None, values.type), values)
         else:
-            values = _drop(values, nan, name, NOT_A_NUMBER, reading)
-    return _drop(values, np.isinf(floats), name, INFINITE, reading)
+            values = drop(values, nan, name, NOT_A_NUMBER, reading)
+    return drop(values, np.isinf(floats), name, INFINITE, reading)
 
 
 def _sound(values: pa.Array, name: str, reading: Reading) -> pa.Array:
@@ -302,14 +322,14 @@ def _sound(values: pa.Array, name: str, reading: Reading) -> pa.Array:
     if values.type == pa.string():
         nul = pc.fill_null(pc.match_substring(values, "\0"), False)
         if pc.any(nul).as_py():
-            return _drop(values, nul.to_numpy(zero_copy_only=False), name, NUL, reading)
+            return drop(values, nul.to_numpy(zero_copy_only=False), name, NUL, reading)
     return values
 
 
 def _drop_ticks(
     values: pa.Array, bad: Mask, ticks: npt.NDArray[Any], name: str, reading: Reading
 ) -> pa.Array:
-    """As `_drop`, for times that Python cannot print."""
+    """As `drop`, for times that Python cannot print."""
     if not bad.any():
         return values
     where = np.flatnonzero(bad)

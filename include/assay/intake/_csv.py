@@ -1,134 +1,39 @@
-"""CSV as it comes from outside: comma-separated, UTF-8, one header line, perhaps compressed by gzip or Zstandard."""
+"""CSV as it comes from outside: one header line, in the dialect and encoding that the contract says."""
 
 from __future__ import annotations
 
 import codecs
 import csv
 import io
-from collections.abc import Generator
+from collections import deque
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
-from assay.intake._cast import ARROW_TYPES, from_text
+from assay.intake._cast import ARROW_TYPES, PROBLEMS, drop, from_text
 from assay.intake._reading import ReadError, Reading, shorten
+from assay.intake._textfile import Guard
 
 _HEADER = 4 << 20  # the header line ends within this many bytes
-_FREE = 1 << 20  # a decompression ratio means nothing before this many bytes
 _READ = 1 << 20
 
-_ENCODINGS = {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
+FORMULA = "begins like a spreadsheet's formula"
+_FORMULA = r"^[\t\r\n ]*[=+\-@][^\t\r\n ]"
+_NUMBER = r"^[\t ]*[+-]?([0-9]+[.,]?[0-9]*|[.,][0-9]+)([eE][+-]?[0-9]+)?[\t ]*%?$"
 
 
-class _Guard(io.RawIOBase):
-    """The file's text, decompressed, on its way to the parser: counted, timed and checked to be text at all.
-
-    What it raises is kept in `error`, because the parser reads from a thread of its own and words errors anew.
-    """
-
-    def __init__(self, path: Path, codec: str | None, reading: Reading, *, counted: bool = True) -> None:
-        super().__init__()
-        self.error: ReadError | None = None
-        self._raw = pa.OSFile(str(path), "rb")
-        self._text = pa.CompressedInputStream(self._raw, codec) if codec else self._raw
-        self._codec = codec
-        self._reading = reading
-        self._counted = counted
-        self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._size = 0
-        self._lines = 0
-        self._quotes = 0
-
-    def readable(self) -> bool:
-        """It is read from, never written to."""
-        return True
-
-    def close(self) -> None:
-        """Close the file."""
-        if not self.closed:
-            self._text.close()
-            self._raw.close()
-        super().close()
-
-    def read(self, size: int = -1) -> bytes:
-        """The next bytes of text.
-
-        Raises:
-            ReadError: They are not text, or a limit is passed.
-        """
-        if self.error is not None:
-            raise self.error
-        try:
-            return self._read(size)
-        except ReadError as error:
-            self.error = error
-            raise
-
-    def _read(self, size: int) -> bytes:
-        reading = self._reading
-        reading.check_time()
-        try:
-            data: bytes = self._text.read(_READ if size < 0 else min(size, _READ))
-        except (OSError, pa.ArrowException) as error:
-            if not self._codec:
-                raise
-            raise reading.error(
-                f"the {self._codec} stream is damaged or cut short after {self._size} bytes of text",
-                found=shorten(str(error)),
-                next_step="send the file again",
-            ) from None
-        line = self._lines + 1
-        if not self._size and data[:2] in _ENCODINGS:
-            raise self._not_text(f"is {_ENCODINGS[data[:2]]}", line, data[:4])
-        if b"\0" in data:
-            at = data.index(b"\0")
-            raise self._not_text(
-                "holds a NUL byte", line + data.count(b"\n", 0, at), data[max(0, at - 8) : at + 8]
-            )
-        try:
-            self._decoder.decode(data, final=not data)
-        except UnicodeDecodeError as error:
-            bad = error.object[max(0, error.start - 8) : error.end + 8]
-            raise self._not_text(
-                "is not UTF-8", line + error.object.count(b"\n", 0, error.start), bad
-            ) from None
-        self._size += len(data)
-        self._lines += data.count(b"\n")
-        self._quotes += data.count(b'"')
-        if self._counted:
-            reading.count_bytes(len(data))
-        if not data and self._quotes % 2:
-            raise reading.error(
-                "a quote is opened and never closed",
-                expected='an even number of " in the file',
-                found=self._quotes,
-                next_step='close it; a " inside a cell is written ""',
-            )
-        if (
-            self._codec
-            and self._size > _FREE
-            and self._size > reading.bounds.max_ratio * max(self._raw.tell(), 1)
-        ):
-            found = f"{self._size} bytes from {self._raw.tell()}"
-            raise reading.over(
-                "it decompresses further", f"{reading.bounds.max_ratio:g} : 1", found, "max_ratio"
-            )
-        return data
-
-    def _not_text(self, what: str, line: int, data: bytes) -> ReadError:
-        return self._reading.error(
-            f"line {line} {what}",
-            expected="CSV text in UTF-8",
-            found=repr(data),
-            next_step="save it as CSV in UTF-8",
-        )
+def _guard(path: Path, codec: str | None, reading: Reading, *, counted: bool = True) -> Guard:
+    dialect = reading.contract.csv
+    return Guard(path, codec, reading, counted=counted, encoding=dialect.encoding, quote=dialect.quote)
 
 
 def _header(path: Path, codec: str | None, reading: Reading) -> list[str]:
     """The column names, checked against the contract."""
-    guard = _Guard(path, codec, reading, counted=False)
+    dialect = reading.contract.csv
+    guard = _guard(path, codec, reading, counted=False)
     head = b""
     try:
         while len(head) < _HEADER:
@@ -144,7 +49,15 @@ def _header(path: Path, codec: str | None, reading: Reading) -> list[str]:
             "the file is empty", expected="a header and at least one record", next_step="send it again"
         )
     try:
-        names = next(csv.reader(io.StringIO(text, newline=""), strict=True))
+        names = next(
+            csv.reader(
+                io.StringIO(text, newline=""),
+                strict=True,
+                delimiter=dialect.delimiter,
+                quotechar=dialect.quote,
+                quoting=csv.QUOTE_NONE if dialect.quote is None else csv.QUOTE_MINIMAL,
+            )
+        )
     except (csv.Error, StopIteration) as error:
         raise reading.error(f"the header cannot be read: {error}", found=shorten(text)) from None
     reading.check_names(names)
@@ -163,13 +76,16 @@ def batches(path: Path, codec: str | None, reading: Reading) -> Generator[pa.Rec
         ReadError: The file is not such CSV, or passes a limit.
     """
     names = _header(path, codec, reading)
-    guard = _Guard(path, codec, reading)
+    dialect = reading.contract.csv
+    guard = _guard(path, codec, reading)
+    locate = reading.locate = _Locator(path, codec, reading, len(names) == 1)
     ragged: list[ReadError] = []
 
     def refuse(row: pacsv.InvalidRow) -> str:
         ragged.append(
             reading.error(
                 f"the record has {row.actual_columns} cells",
+                line=None if row.number is None else next(iter(reading.lines_of([row.number - 1])), None),
                 record=None if row.number is None else row.number - 1,
                 expected=f"{row.expected_columns} cells, as in the header",
                 found=shorten(row.text or ""),
@@ -185,6 +101,8 @@ def batches(path: Path, codec: str | None, reading: Reading) -> Generator[pa.Rec
                 use_threads=False, block_size=max(4 << 20, 2 * reading.bounds.max_string_bytes)
             ),
             parse_options=pacsv.ParseOptions(
+                delimiter=dialect.delimiter,
+                quote_char=dialect.quote or False,
                 newlines_in_values=True,
                 # An empty line is a null where there is one column, and nothing where there are more.
                 ignore_empty_lines=len(names) > 1,
@@ -221,6 +139,7 @@ def batches(path: Path, codec: str | None, reading: Reading) -> Generator[pa.Rec
         ) from None
     finally:
         guard.close()
+        locate.close()
 
 
 def _convert(batch: pa.RecordBatch, reading: Reading) -> pa.RecordBatch:
@@ -228,11 +147,85 @@ def _convert(batch: pa.RecordBatch, reading: Reading) -> pa.RecordBatch:
     for name in reading.columns:
         text = batch.column(name)
         check_lengths(text, name, reading)
-        arrays.append(from_text(text, name, reading))
+        arrays.append(from_text(_read(text, name, reading), name, reading))
     schema = pa.schema([(name, ARROW_TYPES[reading.column(name).type]) for name in reading.columns])
     converted = pa.RecordBatch.from_arrays(arrays, schema=schema)
     reading.count_rows(converted.num_rows)
     return converted
+
+
+def _read(text: pa.Array, name: str, reading: Reading) -> pa.Array:
+    """The cells of one column as the contract's dialect means them."""
+    column, dialect = reading.column(name), reading.contract.csv
+    judged = column.allowed is not None or column.pattern is not None
+    if column.type == "string" and dialect.formulas == "report" and not judged:
+        bad = pc.and_(
+            pc.match_substring_regex(text, _FORMULA), pc.invert(pc.match_substring_regex(text, _NUMBER))
+        )
+        return drop(text, pc.fill_null(bad, False).to_numpy(zero_copy_only=False), name, FORMULA, reading)
+    if column.type == "number" and dialect.decimal == ",":
+        bad = pc.fill_null(pc.match_substring(text, "."), False).to_numpy(zero_copy_only=False)
+        return pc.replace_substring(drop(text, bad, name, PROBLEMS["number"], reading), ",", ".")
+    return text
+
+
+class _Locator:
+    """Finds the lines that records begin in, where a record with line breaks in its cells has several.
+
+    It reads through the file once more, no further than it is asked, and remembers no more than the batch in hand.
+    """
+
+    def __init__(self, path: Path, codec: str | None, reading: Reading, blank: bool) -> None:
+        """Begin at the header, which is record 0.
+
+        Args:
+            path: The file.
+            codec: Its compression.
+            reading: Its dialect, and how many records were handed out.
+            blank: Whether an empty line is a record.
+        """
+        self._reading = reading
+        self._begins = self._read(path, codec, blank)
+        self._lines: deque[int] = deque()
+        self._first = 0
+
+    def close(self) -> None:
+        """Close the file."""
+        self._begins.close()
+
+    def __call__(self, records: Sequence[int]) -> list[int]:
+        """The lines of records that were not handed out yet, ascending."""
+        found: list[int] = []
+        for record in records:
+            while self._first + len(self._lines) <= record:
+                line = next(self._begins, None)
+                if line is None:
+                    return found
+                self._lines.append(line)
+                while self._lines and self._first <= self._reading.row:
+                    self._lines.popleft()
+                    self._first += 1
+            found.append(self._lines[record - self._first])
+        return found
+
+    def _read(self, path: Path, codec: str | None, blank: bool) -> Generator[int, None, None]:
+        quote = (self._reading.contract.csv.quote or "\0").encode()
+        guard = _guard(path, codec, self._reading, counted=False)
+        line, start, inside, rest = 0, 1, False, b""
+        try:
+            while True:
+                data = guard.read(_READ)
+                *whole, rest = (rest + data).split(b"\n")
+                for text in whole if data else [*whole, rest]:
+                    line += 1
+                    start = start if inside else line
+                    inside ^= text.count(quote) % 2 == 1
+                    if not inside and (blank or text.strip(b"\r")):
+                        yield start
+                if not data:
+                    return
+        finally:
+            guard.close()
 
 
 def check_lengths(text: pa.Array, name: str, reading: Reading) -> None:

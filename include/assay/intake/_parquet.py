@@ -19,7 +19,14 @@ _CELLS = 8 << 20  # values in a batch at most, however many columns there are
 _TEXT = 512 << 20  # bytes of one string column of a batch at most, once decoded
 _THRIFT_BYTES = 100 << 20
 _THRIFT_ITEMS = 1_000_000
-_DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError, KeyError)
+DAMAGE: tuple[type[BaseException], ...] = (
+    pa.ArrowException,
+    OSError,
+    ValueError,
+    OverflowError,
+    MemoryError,
+    KeyError,
+)
 
 
 def open_file(path: Path, reading: Reading) -> pq.ParquetFile:
@@ -35,7 +42,7 @@ def open_file(path: Path, reading: Reading) -> pq.ParquetFile:
         # would otherwise become gigabytes.
         strings = [n for n in reading.columns if n in leaves and reading.column(n).type == "string"]
         file = _open(path, metadata=plain.metadata, read_dictionary=strings) if strings else plain
-    except _DAMAGE as error:
+    except DAMAGE as error:
         if isinstance(error, PermissionError | FileNotFoundError):
             raise
         raise reading.error(
@@ -70,7 +77,18 @@ def check_schema(schema: pa.Schema, reading: Reading) -> None:
     Raises:
         ReadError: A column is missing, unknown, twice there, or of a type that would have to be coerced.
     """
-    reading.check_names(schema.names)
+    try:
+        names = schema.names
+        kinds = [_value_type(field.type) for field in schema]
+        zones = [kind.tz for kind in kinds if pa.types.is_timestamp(kind)]  # text from the file as well
+    except UnicodeDecodeError:
+        raise reading.error(
+            "a name in its schema is not UTF-8",
+            next_step="compare its digest with the sender's, and send it again",
+        ) from None
+    reading.check_names(names)
+    if odd := [zone for zone in zones if zone is not None and not zone.isprintable()]:
+        raise reading.error("a time zone in its schema is no text", found=shorten(odd[0]))
     wrong = [
         f"{field.name} is {_value_type(field.type)}, not {reading.column(field.name).type}"
         for field in schema
@@ -122,7 +140,7 @@ def batches(path: Path, reading: Reading, batch_rows: int) -> Generator[pa.Recor
                 if batch is None:
                     break
                 batch.validate(full=True)
-            except _DAMAGE as error:
+            except DAMAGE as error:
                 raise reading.error(
                     f"its Parquet data is damaged after record {reading.row}",
                     expected="pages that decode as the footer says, strings in UTF-8",

@@ -1,9 +1,9 @@
-"""What the readers of CSV and Parquet share: the error they raise, the cells they report, and the limits they keep."""
+"""What the readers of all formats share: the error they raise, the cells they report, and the limits they keep."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ class ReadError(Terminal):
     Attributes:
         file: The file's name in the delivery.
         column: The column, where the fault has one.
+        line: The line of the file, counted from 1, where it has lines.
         record: The record, counted from 1 without the header, where the fault has one.
     """
 
@@ -32,6 +33,7 @@ class ReadError(Terminal):
         *,
         file: str,
         column: str | None = None,
+        line: int | None = None,
         record: int | None = None,
         expected: object = None,
         found: object = None,
@@ -39,6 +41,8 @@ class ReadError(Terminal):
     ) -> None:
         """Put the place in front of the message and keep it as attributes."""
         place = file
+        if line is not None:
+            place += f", line {line}"
         if record is not None:
             place += f", record {record}"
         if column is not None:
@@ -46,6 +50,7 @@ class ReadError(Terminal):
         super().__init__(f"{place}: {message}", expected=expected, found=found, next_step=next_step)
         self.file = file
         self.column = column
+        self.line = line
         self.record = record
 
 
@@ -59,6 +64,7 @@ class BadCells:
         problem: What is wrong with these cells, e.g. `not an integer`.
         rows: Their rows in the file, counted from 0 without a header; int64, ascending.
         examples: The text of the first few of them, shortened.
+        lines: The lines of the file that the same few begin in, counted from 1; empty where a format has no lines.
     """
 
     file: str
@@ -66,6 +72,7 @@ class BadCells:
     problem: str
     rows: npt.NDArray[np.int64]
     examples: tuple[str, ...]
+    lines: tuple[int, ...] = ()
 
 
 OnBadCells = Callable[[BadCells], None]
@@ -92,6 +99,10 @@ class ReadStats:
     assumed_utc: set[str] = field(default_factory=set)
 
 
+Locate = Callable[[Sequence[int]], list[int]]
+"""Finds the lines that records begin in: records counted from 1 and ascending, lines from 1."""
+
+
 @dataclass
 class Reading:
     """One file being read: its place in reports, its limits, and what to do with a bad cell."""
@@ -102,6 +113,7 @@ class Reading:
     stats: ReadStats
     on_bad_cells: OnBadCells | None
     row: int = 0
+    locate: Locate | None = None
     _since: float | None = None
 
     @property
@@ -196,13 +208,17 @@ class Reading:
             parts += [f"not in the contract: {listing(unknown)}"] if unknown else []
             hint = "send the contract's columns under their names, or change schema.columns in the contract"
             if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
-                hint = "separate cells by commas"
+                hint = "separate cells by commas, or set csv.delimiter in the contract"
             raise self.error(
                 f"columns differ from the contract's; {'; '.join(parts)}",
                 expected=listing(known),
                 found=listing(names),
                 next_step=hint,
             )
+
+    def lines_of(self, records: Sequence[int]) -> list[int]:
+        """The lines that records begin in; none where the format has no lines."""
+        return [] if self.locate is None else self.locate(records)
 
     def report(self, column: str, problem: str, where: npt.NDArray[np.int64], examples: list[str]) -> None:
         """Hand bad cells of the current batch to the caller, or raise.
@@ -218,12 +234,14 @@ class Reading:
         """
         rows = where.astype(np.int64) + self.row
         shown = tuple(shorten(text) for text in examples[:EXAMPLES])
+        lines = self.lines_of([int(row) + 1 for row in rows[: max(len(shown), 1)]])
         if self.on_bad_cells is not None:
-            self.on_bad_cells(BadCells(self.name, column, problem, rows, shown))
+            self.on_bad_cells(BadCells(self.name, column, problem, rows, shown, tuple(lines)))
             return
         raise self.error(
             problem,
             column=column,
+            line=lines[0] if lines else None,
             record=int(rows[0]) + 1,
             expected=self.column(column).type,
             found=shown[0] if shown else "null",

@@ -31,8 +31,9 @@ class Claims:
         dataset: The data set that it is meant for.
         source: The source that it comes from.
         sequence: Its number, higher for each delivery of the source.
-        created: When it was made (`delivery.json`), UTC.
+        created: When it was made (`delivery.json`, or a field of the manifest), UTC.
         signed: When it was signed (minisign's trusted comment), UTC.
+        valid_until: Until when it may be used (a field of the manifest), UTC.
     """
 
     dataset: str | None = None
@@ -40,6 +41,7 @@ class Claims:
     sequence: int | None = None
     created: dt.datetime | None = None
     signed: dt.datetime | None = None
+    valid_until: dt.datetime | None = None
 
     @property
     def date(self) -> dt.datetime | None:

@@ -13,6 +13,10 @@ class LocationError(IntakeError, UsageError):
     """The delivery that was named is not there, or is nothing that a delivery can be."""
 
 
+class CredentialsMissing(IntakeError, UsageError):
+    """The contract names credentials that the environment does not have."""
+
+
 class SourceUnreachable(IntakeError, Transient):
     """The source does not answer, or broke off, and went on doing so."""
 
@@ -58,7 +62,8 @@ class SignatureRefused(IntakeError, Terminal):
     """The signature does not count.
 
     Attributes:
-        reason: One of `format`, `unknown_key`, `not_yet_valid`, `expired`, `revoked`, `wrong_bytes`.
+        reason: One of `format`, `unknown_key`, `not_yet_valid`, `expired`, `revoked`, `wrong_bytes`, `identity` (made
+            by or for somebody else), `weak` (an algorithm that is not accepted), `threshold` (too few count).
     """
 
     def __init__(
@@ -81,6 +86,10 @@ class ClaimsError(IntakeError, Terminal):
 
 class KeysMissing(IntakeError, NotChecked):
     """The contract names no key that the signature could be checked with."""
+
+
+class ToolMissing(IntakeError, NotChecked):
+    """This machine lacks the program that checks signatures of this format, or it gives no answer."""
 
 
 class DeliveryRefused(IntakeError, Terminal):

@@ -17,8 +17,10 @@ from sqlalchemy.orm import Session
 
 from assay.contract import Contract, Source
 from assay.db import Delivery, list_deliveries
-from assay.findings import Finding, Outcome, Severity
+from assay.findings import Finding, Outcome, Scope, Severity
 from assay.intake.claims import NOTE, Claims, utc_text
+
+_FREEZE = "intake.freshness.freeze"
 
 SUPPLY_CHAIN = "AML.T0010.002"
 """MITRE ATLAS: AI supply chain compromise, data."""
@@ -73,24 +75,98 @@ def judge_freshness(
         now: The time to compare dates with, UTC.
 
     Returns:
-        Findings `intake.freshness.replay` and `.rollback` and, where they apply, `.future` and `.age`.
+        Findings `intake.freshness.replay` and `.rollback` and, where they apply, `.gap`, `.freeze`, `.future`,
+        `.expired` and `.age`.
     """
     # Findings hold no time of now: the same delivery, judged again, has the same findings.
     everywhere = list(session.scalars(select(Delivery).where(Delivery.manifest_sha256 == manifest_sha256)))
-    known = [
-        row
-        for row in list_deliveries(session, contract.dataset, source=source.id)
-        if row.key_id in key_ids and (row.detail or {}).get("intake", {}).get("counts")
-    ]
+    known = counted(session, contract, source, key_ids)
     findings = [
         _replay(everywhere, contract, source, claims),
         _rollback(known, claims, manifest_sha256, contract),
     ]
+    gap = _gap(known, claims, manifest_sha256, contract)
+    if gap is not None and findings[-1].outcome is not Outcome.FAILED:
+        findings.append(gap)
+    if contract.freshness.interval is not None:
+        here = [row for row in everywhere if (row.dataset, row.source) == (contract.dataset, source.id)]
+        findings.append(_freeze(known, here, claims, contract.freshness.interval, now))
     if claims.date is not None:
         findings.append(_future(claims, now))
+    if claims.valid_until is not None:
+        findings.append(_expired(claims.valid_until, now))
     if contract.freshness.max_age is not None:
         findings.append(_age(claims, contract.freshness.max_age, now))
     return findings
+
+
+def counted(session: Session, contract: Contract, source: Source, key_ids: Collection[str]) -> list[Delivery]:
+    """The deliveries of a source that later ones are compared with.
+
+    Those that a publisher signed with a key that is not revoked, for us, in order; and of those held because a number
+    was passed over, the ones that were admitted all the same.
+    """
+    return [
+        row
+        for row in list_deliveries(session, contract.dataset, source=source.id)
+        if row.key_id in key_ids
+        and ((row.detail or {}).get("intake", {}).get("counts") or row.state == "admitted")
+    ]
+
+
+def judge_silence(session: Session, contract: Contract, source: Source, now: dt.datetime) -> Finding:
+    """Has a source fallen silent for longer than the contract's `freshness.interval`?
+
+    For a schedule, not for a delivery: somebody who holds back all new deliveries gives nothing to verify.
+
+    Args:
+        session: A session on the registry.
+        contract: Says how long a source may be silent.
+        source: The source.
+        now: The time to compare with, UTC.
+
+    Returns:
+        The finding `intake.freshness.freeze` about the source.
+    """
+    interval = contract.freshness.interval
+    about: dict[str, Any] = {"check": _FREEZE, "scope": Scope.SOURCE, "subject": source.id}
+    if interval is None:
+        return Finding(
+            outcome=Outcome.NOT_CHECKED,
+            message="the contract does not say how often deliveries come; add freshness.interval",
+            **about,
+        )
+    keys = {
+        key.id
+        for publisher in contract.publishers
+        if publisher.id == source.publisher
+        for key in publisher.keys
+        if key.revoked is None or now.date() < key.revoked
+    }
+    seen = [row.first_seen for row in counted(session, contract, source, keys)]
+    if not seen:
+        return Finding(
+            outcome=Outcome.NOT_CHECKED,
+            severity=Severity.HIGH,
+            message=f"no delivery of {source.id!r} has been seen yet",
+            **about,
+        )
+    latest = max(_moment(text) for text in seen)
+    evidence = {"latest": utc_text(latest), "interval_seconds": int(interval.total_seconds())}
+    late = now - latest > interval
+    return Finding(
+        outcome=Outcome.FAILED if late else Outcome.PASSED,
+        severity=Severity.HIGH if late else Severity.INFO,
+        message=f"the last delivery of {source.id!r} came on {utc_text(latest)}"
+        + (
+            f", longer ago than the contract's freshness.interval ({interval}); ask the publisher"
+            if late
+            else ""
+        ),
+        evidence=evidence,
+        technique=SUPPLY_CHAIN if late else None,
+        **about,
+    )
 
 
 def admitted_before(
@@ -190,6 +266,82 @@ def _rollback(known: list[Delivery], claims: Claims, manifest_sha256: str, contr
         message="nothing signed tells an old delivery from a new one: no sequence or date in "
         f"{NOTE} or in the trusted comment; {_ADVICE}, or set freshness.when_absent to accept",
     )
+
+
+def _gap(known: list[Delivery], claims: Claims, manifest_sha256: str, contract: Contract) -> Finding | None:
+    """Whether a number was passed over; None where there is nothing to count from."""
+    numbers = [
+        row.sequence for row in known if row.sequence is not None and row.manifest_sha256 != manifest_sha256
+    ]
+    if claims.sequence is None or not numbers:
+        return None
+    highest = max(numbers)
+    missing = claims.sequence - highest - 1
+    evidence = {"sequence": claims.sequence, "highest": highest, "missing": max(missing, 0)}
+    if missing <= 0:
+        return _passed("intake.freshness.gap", f"no number between {highest} and {claims.sequence}", evidence)
+    first, last = highest + 1, claims.sequence - 1
+    which = f"{first} was" if missing == 1 else f"{first} to {last} were"
+    said = f"sequence {claims.sequence} comes after {highest}: {which} passed over"
+    if contract.freshness.on_gap == "accept":
+        return _passed(
+            "intake.freshness.gap", f"{said}; the contract accepts that (freshness.on_gap)", evidence
+        )
+    advice = (
+        "a delivery was lost or held back: have the publisher send it, and verify this one again; or set "
+        "freshness.on_gap to accept"
+    )
+    if contract.freshness.on_gap == "reject":
+        return _failed("intake.freshness.gap", f"{said}; {advice}", evidence)
+    return Finding(
+        check="intake.freshness.gap",
+        outcome=Outcome.NOT_CHECKED,
+        severity=Severity.HIGH,
+        message=f"{said}; {advice}",
+        evidence=evidence,
+        technique=SUPPLY_CHAIN,
+    )
+
+
+def _freeze(
+    known: list[Delivery], here: list[Delivery], claims: Claims, interval: dt.timedelta, now: dt.datetime
+) -> Finding:
+    """Whether this, the newest that the source gives us, is older than the contract's interval.
+
+    Where nothing signed has a date, the day counts on which this very delivery came first: served again and again, it
+    grows old as well.
+    """
+    dates = [row.signed_at for row in known if row.signed_at]
+    if claims.date_text is not None:
+        dates.append(claims.date_text)
+    seen = [row.first_seen for row in here]
+    if not dates and not seen:
+        return _passed(_FREEZE, "it came for the first time; later silence counts from now")
+    newest = max(_moment(text) for text in (dates or [min(seen)]))
+    evidence = {"newest": utc_text(newest), "interval_seconds": int(interval.total_seconds())}
+    if now - newest > interval:
+        return _failed(
+            _FREEZE,
+            f"the newest that the source gives is of {utc_text(newest)}, older than the contract's freshness.interval "
+            f"({interval}): newer ones may be held back; {_ADVICE}",
+            evidence,
+        )
+    return _passed(_FREEZE, f"the newest is of {utc_text(newest)}, within {interval}", evidence)
+
+
+def _expired(until: dt.datetime, now: dt.datetime) -> Finding:
+    evidence = {"valid_until": utc_text(until)}
+    if now > until:
+        return _failed(
+            "intake.freshness.expired", f"its manifest was valid until {utc_text(until)}; {_ADVICE}", evidence
+        )
+    return _passed("intake.freshness.expired", f"its manifest is valid until {utc_text(until)}", evidence)
+
+
+def _moment(text: str) -> dt.datetime:
+    """A time as the registry keeps it."""
+    parsed = dt.datetime.fromisoformat(text)
+    return parsed.replace(tzinfo=dt.UTC) if parsed.tzinfo is None else parsed.astimezone(dt.UTC)
 
 
 def _future(claims: Claims, now: dt.datetime) -> Finding:

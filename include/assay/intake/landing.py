@@ -7,36 +7,49 @@ what the manifest says are kept, sealed, as evidence, and stand in no list of a 
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import chain
 
 from assay.contract import Bounds
-from assay.findings import Finding, Outcome, Severity
+from assay.intake.digests import Digest, Hashers
 from assay.intake.errors import NotThere, SourceRefused, TooLarge
-from assay.intake.freshness import SUPPLY_CHAIN
-from assay.intake.manifest import Digest
-from assay.intake.sources import Listing, Place, too_large
-from assay.store import ObjectStore
+from assay.intake.manifests import Entry
+from assay.intake.sources import Place, too_large
+from assay.store import Batch, ObjectStore
+from assay.store.batch import gathered
+from assay.store.packs import MAX_OBJECT
+
+_SMALL = 4 << 20  # bytes up to which a file of this machine is copied sooner than a thread takes it over
 
 Progress = Callable[[str, int], None]
 """Called with a file's path and the bytes of it that came so far."""
 
-EXAMPLES = 20
-"""How many files a finding names at most."""
-
-_BESIDE = (".minisig", ".sig", ".asc", ".gpg", ".sign", ".ed25519", ".p7s", ".sigstore", ".sigstore.json")
-
 
 @dataclass(frozen=True)
 class LandedFile:
-    """One file as it came: its path in the manifest, what it should have been, and the object that holds its bytes."""
+    """One file as it came.
+
+    Attributes:
+        path: Its path in the manifest.
+        sha256: The object that holds its bytes.
+        size: Its size in bytes.
+        expected: What the manifest says of it.
+        differs: Those of the manifest's digests that its bytes do not have.
+    """
 
     path: str
     sha256: str
     size: int
-    expected: Digest
-    right: bool
+    expected: Entry
+    differs: tuple[Digest, ...] = ()
+
+    @property
+    def right(self) -> bool:
+        """Whether it is all that the manifest says of it, which may be nothing."""
+        return not self.differs and self.expected.size in {None, self.size}
 
 
 @dataclass
@@ -55,21 +68,22 @@ class Landed:
 
     @property
     def wrong(self) -> list[LandedFile]:
-        """Files whose digest is not the manifest's."""
+        """Files whose digest or size is not the manifest's."""
         return [file for file in self.files if not file.right]
 
 
 def land(
     place: Place,
-    expected: Mapping[str, Digest],
+    expected: Mapping[str, Entry],
     store: ObjectStore,
     bounds: Bounds,
     *,
     sealed: bool,
     prefetched: Mapping[str, bytes] | None = None,
     progress: Progress | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> Landed:
-    """Copy all files that a manifest lists into the store.
+    """Copy all files that a manifest lists into the store, several at a time where the place allows it.
 
     Args:
         place: Where they lie.
@@ -79,182 +93,116 @@ def land(
         sealed: Keep all of them encrypted, because the delivery is not accepted anyway. Otherwise only those whose
             digest is wrong are.
         prefetched: Bytes of files that were read before.
-        progress: Told about each chunk.
+        progress: Told about each chunk; by several threads where several files come at once.
+        sizes: What the place said of their sizes: small ones are not worth a thread. No more than a hint.
 
     Raises:
         SourceUnreachable: The source broke off; what came whole is in the store, under no delivery's name.
         LandingFailed: A local file could not be read to its end.
         StoreFull, StoreReadOnly, StoreUnavailable: The store took no more.
     """
-    landed = Landed()
-    left = bounds.max_bytes
-    for path, digest in expected.items():
-        try:
-            if prefetched is not None and path in prefetched:
-                if len(prefetched[path]) > left:
-                    raise too_large(path, left)
-                file = _store(iter((prefetched[path],)), path, digest, store, sealed, progress)
-            else:
-                file = place.fetch(
-                    path,
-                    left,
-                    lambda chunks, path=path, digest=digest: _store(  # type: ignore[misc]
-                        chunks, path, digest, store, sealed, progress
-                    ),
-                )
-        except NotThere:
-            landed.missing.append(path)
-        except TooLarge as error:
-            landed.refused[path] = f"{error.message} ({error.expected})"
-            return landed  # whoever sends too much does not get to send more
-        except SourceRefused as error:
-            landed.refused[path] = f"{error.message}: {error.found}" if error.found else error.message
-        else:
-            landed.files.append(file)
-            left -= file.size
-            if not file.right and not sealed:
-                store.seal(file.sha256)
+    with store.batch() as batch:
+        landing = _Landing(place, batch, bounds.max_bytes, sealed, prefetched or {}, progress)
+        small = [path for path in expected if sizes is not None and sizes.get(path, 0) <= _SMALL]
+        beside = expected.keys() - set(small) if place.at_once > 1 else set()
+        for path in expected:
+            if path not in beside:
+                landing.take(path, expected[path])
+        if beside and not landing.over:
+            with ThreadPoolExecutor(min(place.at_once, len(beside)), "assay-landing") as pool:
+                running = [
+                    pool.submit(landing.take, path, expected[path]) for path in expected if path in beside
+                ]
+                try:
+                    for each in as_completed(running):
+                        each.result()
+                except BaseException:
+                    landing.over = True
+                    raise
+    landed = landing.landed
+    landed.files = [landing.came[path] for path in expected if path in landing.came]
+    landed.missing = [path for path in expected if path in landing.missing]
+    if not sealed and (wrong := {file.sha256 for file in landed.wrong}):
+        store.seal_all(wrong)
     return landed
 
 
-def _store(
-    chunks: Iterator[bytes],
-    path: str,
-    digest: Digest,
-    store: ObjectStore,
-    sealed: bool,
-    progress: Progress | None,
-) -> LandedFile:
-    # The store computes SHA-256 itself; another algorithm runs along over the same chunks.
-    also = (
-        None
-        if digest.algorithm == "sha256"
-        else hashlib.new(digest.algorithm, usedforsecurity=not digest.weak)
-    )
+class _Landing:
+    """The state that the threads of one landing share."""
 
-    def passing() -> Iterator[bytes]:
+    def __init__(
+        self,
+        place: Place,
+        batch: Batch,
+        most: int,
+        sealed: bool,
+        prefetched: Mapping[str, bytes],
+        progress: Progress | None,
+    ) -> None:
+        self.landed = Landed()
+        self.came: dict[str, LandedFile] = {}
+        self.missing: set[str] = set()
+        self.over = False
+        self._place = place
+        self._batch = batch
+        self._most = most
+        self._sealed = sealed
+        self._prefetched = prefetched
+        self._progress = progress
+        self._sizes: dict[str, int] = {}  # of files on their way
+        self._whole = 0  # bytes of those that came
+        self._lock = threading.Lock()
+
+    def take(self, path: str, entry: Entry) -> None:
+        """Fetch one file."""
+        if self.over:
+            return
+        try:
+            if path in self._prefetched:
+                file = self._store(iter((self._prefetched[path],)), path, entry)
+            else:
+                file = self._place.fetch(
+                    path, self._most - self._whole, lambda chunks: self._store(chunks, path, entry)
+                )
+        except NotThere:
+            self.missing.add(path)
+        except TooLarge as error:
+            self.landed.refused[path] = f"{error.message} ({error.expected})"
+            self.over = True  # whoever sends too much does not get to send more
+        except SourceRefused as error:
+            self.landed.refused[path] = f"{error.message}: {error.found}" if error.found else error.message
+        else:
+            self.came[path] = file
+            with self._lock:
+                self._whole += file.size
+        finally:
+            self._sizes.pop(path, None)
+
+    def _store(self, chunks: Iterator[bytes], path: str, entry: Entry) -> LandedFile:
+        # The store computes SHA-256 itself; all other algorithms run along over the same chunks.
+        hashers = Hashers(entry.digests, sha256_elsewhere=True)
+        first, rest = gathered(self._passing(chunks, path, hashers), MAX_OBJECT)
+        if rest is None:
+            digest = hashlib.sha256(first)
+            differs = tuple(hashers.differing(entry.digests, digest.hexdigest()))
+            file = LandedFile(path, digest.hexdigest(), len(first), entry, differs)
+            # Bytes in memory are never laid down plain if they are wrong.
+            self._batch.put_bytes(first, sealed=self._sealed or not file.right, digest=digest.digest())
+            return file
+        stored = self._batch.put_stream(chain((first,), rest), sealed=self._sealed)
+        differs = tuple(hashers.differing(entry.digests, stored.sha256))
+        return LandedFile(path, stored.sha256, stored.size, entry, differs)
+
+    def _passing(self, chunks: Iterator[bytes], path: str, hashers: Hashers) -> Iterator[bytes]:
         done = 0
         for chunk in chunks:
-            if also is not None:
-                also.update(chunk)
+            hashers.update(chunk)
             done += len(chunk)
-            if progress is not None:
-                progress(path, done)
+            with self._lock:
+                self._sizes[path] = done
+                together = self._whole + sum(self._sizes.values())
+            if together > self._most:
+                raise too_large(path, self._most)
+            if self._progress is not None:
+                self._progress(path, done)
             yield chunk
-
-    stored = store.put_stream(passing(), sealed=sealed)
-    found = stored.sha256 if also is None else also.hexdigest()
-    return LandedFile(path, stored.sha256, stored.size, digest, found == digest.hex)
-
-
-def judge_completeness(
-    landed: Landed, expected: Mapping[str, Digest], listing: Listing | None, own: frozenset[str]
-) -> Finding:
-    """Is everything there that is listed, and everything listed that is there?
-
-    Args:
-        landed: What came.
-        expected: The manifest.
-        listing: What lies in a local delivery; None for a server, of which only listed files are ever asked.
-        own: Names of the manifest and its signature.
-    """
-    extra, beside = _unlisted(expected, listing, own)
-    refused = dict(landed.refused)
-    if listing is not None:
-        refused |= {path: f"it is {what}" for path, what in listing.refused.items()}
-    evidence: dict[str, Any] = {"listed": len(expected), "there": len(landed.files)}
-    problems = []
-    for name, paths, text in (
-        ("missing", landed.missing, "listed but not there"),
-        ("unlisted", extra, "there but not listed"),
-        ("refused", sorted(refused), "not acceptable"),
-    ):
-        if paths:
-            evidence[name] = len(paths)
-            evidence[f"{name}_files"] = [
-                f"{p}: {refused[p]}"[:300] if name == "refused" else p for p in paths[:EXAMPLES]
-            ]
-            problems.append(f"{len(paths)} {text} ({_few(paths, refused if name == 'refused' else {})})")
-    if beside:
-        evidence["not_read"] = beside[:EXAMPLES]  # other signatures over the manifest, which it cannot list
-    if problems:
-        return Finding(
-            check="intake.completeness",
-            outcome=Outcome.FAILED,
-            severity=Severity.CRITICAL,
-            message="; ".join(problems) + "; have the publisher deliver again",
-            evidence=evidence,
-            technique=SUPPLY_CHAIN,
-        )
-    how = "nothing else lies there" if listing is not None else "only listed files were asked for"
-    return Finding(
-        check="intake.completeness",
-        outcome=Outcome.PASSED,
-        message=f"all {len(expected)} listed files are there; {how}",
-        evidence=evidence,
-    )
-
-
-def judge_checksums(landed: Landed) -> Finding:
-    """Are the files that came what the manifest says, and is its word good?"""
-    evidence: dict[str, Any] = {"files": len(landed.files), "bytes": sum(file.size for file in landed.files)}
-    if wrong := landed.wrong:
-        evidence["wrong"] = len(wrong)
-        evidence["wrong_files"] = [
-            {
-                "path": f.path,
-                "algorithm": f.expected.algorithm,
-                "expected": f.expected.hex,
-                "sha256": f.sha256,
-            }
-            for f in wrong[:EXAMPLES]
-        ]
-        return Finding(
-            check="intake.checksums",
-            outcome=Outcome.FAILED,
-            severity=Severity.CRITICAL,
-            message=f"{len(wrong)} of {len(landed.files)} files are not what the manifest says "
-            f"({_few([f.path for f in wrong])}): they were changed after it was made; the bytes are kept sealed",
-            evidence=evidence,
-            technique=SUPPLY_CHAIN,
-        )
-    if not landed.files:
-        return Finding(
-            check="intake.checksums",
-            outcome=Outcome.NOT_CHECKED,
-            message="no file came that could be checked",
-        )
-    weak = [file for file in landed.files if file.expected.weak]
-    if weak:
-        evidence["weak"] = len(weak)
-        names = sorted({file.expected.algorithm for file in weak})
-        return Finding(
-            check="intake.checksums",
-            outcome=Outcome.NOT_CHECKED,
-            severity=Severity.HIGH,
-            message=f"weak: {len(weak)} of {len(landed.files)} files have only {' and '.join(names)} digests, which "
-            "other data can be made to share; have the publisher use SHA-256",
-            evidence=evidence,
-        )
-    return Finding(
-        check="intake.checksums",
-        outcome=Outcome.PASSED,
-        message=f"{len(landed.files)} files, {evidence['bytes']:,} bytes, are what the manifest says",
-        evidence=evidence,
-    )
-
-
-def _unlisted(
-    expected: Mapping[str, Digest], listing: Listing | None, own: frozenset[str]
-) -> tuple[list[str], list[str]]:
-    """Files that the manifest does not list: those that it should, and other signatures over it."""
-    if listing is None:
-        return [], []
-    unlisted = sorted(path for path in listing.files if path not in expected and path not in own)
-    beside = [p for p in unlisted if any(p == name + end for name in own for end in _BESIDE)]
-    return [path for path in unlisted if path not in beside], beside
-
-
-def _few(paths: list[str], why: Mapping[str, str] | None = None) -> str:
-    shown = [f"{path}: {why[path]}" if why and path in why else path for path in paths[:3]]
-    return ", ".join(shown) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")

@@ -18,11 +18,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from assay.contract import Contract, Key
-from assay.intake._folder import FolderPlace
 from assay.intake.claims import NOTE
+from assay.intake.digests import LENGTHS
 from assay.intake.errors import ManifestError, PublishError
-from assay.intake.manifest import parse_manifest
+from assay.intake.manifests import named_algorithm, parse_manifest
 from assay.intake.sources import Deadline
+from assay.intake.sources.folder import FolderPlace
 
 MANIFEST = "SHA256SUMS"
 _ENDINGS = {"minisign": ".minisig", "ed25519": ".sig"}
@@ -101,7 +102,8 @@ def write_delivery_json(
 def write_manifest(folder: str | Path, name: str = MANIFEST, *, algorithm: str = "sha256") -> Path:
     """List all files of a folder with their digests, in the form of GNU coreutils, sorted by name.
 
-    The manifest itself and signatures over it (`<name>.*`) are left out.
+    Where the manifest's name does not say the algorithm, each line does (the BSD form). The manifest itself and
+    signatures over it (`<name>.*`) are left out.
 
     Raises:
         PublishError: The folder is empty, or holds links, or names that a manifest cannot hold.
@@ -116,6 +118,7 @@ def write_manifest(folder: str | Path, name: str = MANIFEST, *, algorithm: str =
             next_step="put the file itself there",
         )
     lines = []
+    tagged = named_algorithm(name, LENGTHS.get(algorithm, 0)) != algorithm
     for path in sorted(listing.files):
         if "\\" in path:  # so are names with characters written out, which a listing cannot show otherwise
             raise PublishError(
@@ -126,10 +129,11 @@ def write_manifest(folder: str | Path, name: str = MANIFEST, *, algorithm: str =
         if path == name or path.startswith(f"{name}."):
             continue
         with (root / path).open("rb") as file:
-            lines.append(f"{hashlib.file_digest(file, algorithm).hexdigest()}  {path}\n")
+            digits = hashlib.file_digest(file, algorithm).hexdigest()
+        lines.append(f"{algorithm.upper()} ({path}) = {digits}\n" if tagged else f"{digits}  {path}\n")
     data = "".join(lines).encode("utf-8")
     try:
-        parse_manifest(data, name, max_files=len(lines) + 1)
+        parse_manifest(data, name, max_files=len(lines) + 1, format="sums")
     except ManifestError as error:
         raise PublishError(
             f"{root} cannot be delivered: {error.message}",

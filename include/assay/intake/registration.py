@@ -14,17 +14,18 @@ from assay.canonical import content_id, utc_now
 from assay.contract import Contract, Source
 from assay.db import Database, Delivery, DeliveryFile, add_findings, put_delivery
 from assay.findings import Finding, Outcome, worst
-from assay.intake.claims import Claims
+from assay.intake.claims import Claims, utc_text
 from assay.intake.delivery import VERDICTS, DeliveredFile, VerifiedDelivery
 from assay.intake.landing import Landed
-from assay.intake.signature import SignedBy
+from assay.intake.signatures import SignedBy
 from assay.store import ObjectStore
 
 _STATES = {Outcome.PASSED: "verified", Outcome.FAILED: "rejected", Outcome.NOT_CHECKED: "landed"}
 _UNDECIDED = frozenset({"landed", "verified"})
 _ORDER = (
     *("source", "signature", "manifest", "identity"),
-    *("freshness.replay", "freshness.rollback", "freshness.future", "freshness.age"),
+    *("freshness.replay", "freshness.rollback", "freshness.gap", "freshness.freeze"),
+    *("freshness.future", "freshness.expired", "freshness.age"),
     *("completeness", "checksums"),
 )
 _AT_ONCE = 500  # digests in one query
@@ -40,7 +41,8 @@ class Seen:
         uri: Its address without credentials.
         findings: Of all checks but freshness, which is judged again at the moment of registration.
         manifest: The manifest's bytes.
-        signature: The signature's bytes, where there are any.
+        signatures: The signature files that came, by name.
+        certificate: The signer's certificates, where they are delivered.
         signed: Who signed, once that has passed.
         claims: What was signed about it.
         landed: What came of its files.
@@ -51,7 +53,8 @@ class Seen:
     uri: str
     findings: list[Finding] = field(default_factory=list)
     manifest: bytes = b""
-    signature: bytes | None = None
+    signatures: dict[str, bytes] = field(default_factory=dict)
+    certificate: bytes | None = None
     signed: SignedBy | None = None
     claims: Claims = field(default_factory=Claims)
     landed: Landed = field(default_factory=Landed)
@@ -68,8 +71,11 @@ class Seen:
 
     @property
     def signature_sha256(self) -> str | None:
-        """Digest of the signature file."""
-        return None if self.signature is None else hashlib.sha256(self.signature).hexdigest()
+        """Digest of the signature file; of several, over their digests in the source's order."""
+        digests = [hashlib.sha256(data).hexdigest() for data in self.signatures.values()]
+        if len(digests) > 1:
+            return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+        return digests[0] if digests else None
 
 
 def result_of(seen: Seen, fresh: Sequence[Finding], not_reached: Sequence[str]) -> VerifiedDelivery:
@@ -156,6 +162,7 @@ def write(session: Session, seen: Seen, result: VerifiedDelivery, fresh: Sequenc
             "findings": [finding.id for finding in result.findings],
             "order": [file.path for file in result.files],
             "signature": seen.signature_sha256,
+            "signed": _signed(seen.signed),
             "counts": _counts(seen, fresh),
         }
         row.detail = {**(row.detail or {}), "intake": intake}
@@ -166,6 +173,7 @@ def write(session: Session, seen: Seen, result: VerifiedDelivery, fresh: Sequenc
 def seal(seen: Seen, database: Database, store: ObjectStore) -> None:
     """Keep a rejected delivery's files in sealed form only, except what another, unrejected one brought as well."""
     digests = sorted({file.sha256 for file in seen.landed.files})
+    unused: list[str] = []
     for start in range(0, len(digests), _AT_ONCE):
         some = digests[start : start + _AT_ONCE]
         query = (
@@ -175,12 +183,23 @@ def seal(seen: Seen, database: Database, store: ObjectStore) -> None:
         )
         with database.session() as session:
             used = set(session.scalars(query))
-        for digest in some:
-            if digest not in used and not store.is_sealed(digest):
-                store.seal(digest)
+        unused += [digest for digest in some if digest not in used]
+    store.seal_all(unused)
+
+
+def _signed(signed: SignedBy | None) -> dict[str, Any] | None:
+    """Who signed and when, for what is found out about a key later."""
+    if signed is None:
+        return None
+    vouched = None if signed.vouched_at is None else utc_text(signed.vouched_at)
+    return {"keys": list(signed.key_ids), "vouched_at": vouched}
 
 
 def _counts(seen: Seen, fresh: Sequence[Finding]) -> bool:
-    """Whether later deliveries are compared with this one: it is signed, for us, and its date is no nonsense."""
+    """Whether later deliveries are compared with this one: it is signed, for us, in order, and its date is no nonsense.
+
+    One that is held because a number was passed over does not count yet, so that the missing one may still come.
+    """
     about_order = [f for f in (*seen.findings, *fresh) if f.check == "intake.identity" or f in fresh]
-    return seen.signed is not None and all(f.outcome is not Outcome.FAILED for f in about_order)
+    gap = any(f.check == "intake.freshness.gap" and f.outcome is not Outcome.PASSED for f in fresh)
+    return seen.signed is not None and not gap and all(f.outcome is not Outcome.FAILED for f in about_order)

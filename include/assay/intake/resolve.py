@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 
 from assay.contract import Contract, Source
 from assay.intake.claims import MAX_NOTE, NOTE, read_claims
+from assay.intake.digests import matches
 from assay.intake.errors import IntakeError, LocationError, SourceUnreachable
-from assay.intake.manifest import MAX_LINE, Digest, parse_manifest
-from assay.intake.signature import MAX_SIGNATURE, verify_signature
+from assay.intake.manifests import MAX_LINE, Entry, read_manifest
+from assay.intake.signing import fetch_signatures, judge_signatures
 from assay.intake.sources import Place, normal, read_small
 
 _LARGEST_MANIFEST = 256 << 20
@@ -20,9 +20,22 @@ def manifest_limit(max_files: int) -> int:
     return min(max_files * (MAX_LINE + 2) + 3, _LARGEST_MANIFEST)
 
 
-def fits(data: bytes, digest: Digest) -> bool:
+def fits(data: bytes, entry: Entry) -> bool:
     """Whether bytes in memory are what the manifest says, and its word is good."""
-    return not digest.weak and hashlib.new(digest.algorithm, data).hexdigest() == digest.hex
+    return entry.size in {None, len(data)} and matches(data, entry.digests)
+
+
+def likely_source(location: str, contract: Contract, source_id: str | None) -> Source | None:
+    """The source whose transport is used to reach a delivery: the one named, the only one, or the one by address.
+
+    Only an address under the source's own one is reached with its credentials.
+    """
+    if source_id is None:
+        return _by_address(location, contract)
+    named = next((source for source in contract.sources if source.id == source_id), None)
+    if named is None or not (normal(location) + "/").startswith(normal(contract.locate(named.uri)) + "/"):
+        return None
+    return named
 
 
 def resolve_source(
@@ -75,13 +88,20 @@ def _by_address(location: str, contract: Contract) -> Source | None:
 
 def _by_note(contract: Contract, place: Place, on: dt.date) -> Source | None:
     for source in contract.sources:
-        if source.signature is None:
+        if not source.signature_files:
             continue
         try:
             manifest = read_small(place, source.manifest, manifest_limit(contract.bounds.max_files))
-            signature = read_small(place, source.signature, MAX_SIGNATURE)
-            signed = verify_signature(manifest, signature, contract.publisher(source.publisher), on)
-            listed = parse_manifest(manifest, source.manifest, max_files=contract.bounds.max_files)
+            signatures = fetch_signatures(place, source, manifest)
+            signed = judge_signatures(manifest, signatures, source, contract.publisher(source.publisher), on)
+            listed = read_manifest(
+                signed.payload,
+                source.manifest,
+                max_files=contract.bounds.max_files,
+                format=source.manifest_format,
+                algorithm=source.manifest_algorithm,
+                read=lambda path, limit: read_small(place, path, limit),
+            ).entries
             note = read_small(place, NOTE, MAX_NOTE) if NOTE in listed else None
             if note is not None and not fits(note, listed[NOTE]):
                 continue

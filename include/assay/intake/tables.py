@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from assay.contract.models import Contract
 from assay.errors import UsageError
-from assay.intake import _csv, _parquet
+from assay.intake import _arrow, _csv, _jsonl, _parquet
 from assay.intake._cast import ARROW_TYPES
 from assay.intake._reading import BadCells, OnBadCells, ReadError, Reading, ReadStats
+from assay.intake._textfile import unpacked
 
 __all__ = [
     "BadCells",
@@ -32,19 +33,50 @@ __all__ = [
 
 
 class TableFormat(StrEnum):
-    """Formats of tables that are read."""
+    """Formats of tables that are read, each plain or compressed by gzip or Zstandard."""
 
     PARQUET = "parquet"
+    PARQUET_GZ = "parquet.gz"
+    PARQUET_ZST = "parquet.zst"
+    ARROW = "arrow"
+    ARROW_GZ = "arrow.gz"
+    ARROW_ZST = "arrow.zst"
+    ARROWS = "arrows"
+    ARROWS_GZ = "arrows.gz"
+    ARROWS_ZST = "arrows.zst"
     CSV = "csv"
     CSV_GZ = "csv.gz"
     CSV_ZST = "csv.zst"
+    JSONL = "jsonl"
+    JSONL_GZ = "jsonl.gz"
+    JSONL_ZST = "jsonl.zst"
+
+    @property
+    def plain(self) -> TableFormat:
+        """The format without its compression."""
+        return TableFormat(self.value.partition(".")[0])
+
+    @property
+    def codec(self) -> str | None:
+        """`gzip`, `zstd` or None."""
+        return {"": None, "gz": "gzip", "zst": "zstd"}[self.value.partition(".")[2]]
+
+    @property
+    def text(self) -> bool:
+        """Whether it consists of lines."""
+        return self.plain in {TableFormat.CSV, TableFormat.JSONL}
 
 
-_CODECS = {TableFormat.CSV: None, TableFormat.CSV_GZ: "gzip", TableFormat.CSV_ZST: "zstd"}
+_ENDINGS = {format_.value: format_ for format_ in TableFormat} | {
+    f"{name}{packed}": TableFormat(f"{format_.value}{packed}")
+    for name, format_ in {"ndjson": TableFormat.JSONL, "feather": TableFormat.ARROW}.items()
+    for packed in ("", ".gz", ".zst")
+}
+_CODECS = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst"}
 _MAGIC = {
     b"PAR1": TableFormat.PARQUET,
-    b"\x1f\x8b": TableFormat.CSV_GZ,
-    b"\x28\xb5\x2f\xfd": TableFormat.CSV_ZST,
+    _arrow.MAGIC: TableFormat.ARROW,
+    _arrow.CONTINUES: TableFormat.ARROWS,
 }
 _KNOWN = {  # what files that are none of ours may be, for the message
     b"PARE": "Parquet with an encrypted footer",
@@ -52,13 +84,18 @@ _KNOWN = {  # what files that are none of ours may be, for the message
     b"\xd0\xcf\x11\xe0": "an old Office document",
     b"BZh": "bzip2",
     b"\xfd7zXZ": "xz",
-    b"ARROW1": "an Arrow file",
+    b"\x1f\x8b": "compressed twice",
+    b"\x28\xb5\x2f\xfd": "compressed twice",
+    b"FEA1": "Feather of version 1",
     b"ORC": "ORC",
     b"\x89HDF": "HDF5",
     b"\x80\x04": "a pickle",
     b"\x80\x05": "a pickle",
     b"SQLite": "an SQLite database",
+    b"version https://git-lfs": "a Git LFS pointer, and not the data that it points to",
 }
+_HEAD = 32
+_READABLE = "Parquet, Arrow IPC, CSV or JSON Lines"
 
 
 def table_schema(contract: Contract) -> pa.Schema:
@@ -70,13 +107,16 @@ def table_schema(contract: Contract) -> pa.Schema:
 
 
 def is_table_name(name: str) -> bool:
-    """Whether a file of a delivery is a table by its name: `.parquet`, `.csv`, `.csv.gz` or `.csv.zst`."""
+    """Whether a file of a delivery is a table by its name.
+
+    `.parquet`, `.arrow`, `.feather`, `.arrows`, `.csv`, `.jsonl` or `.ndjson`, each perhaps with `.gz` or `.zst`.
+    """
     return _named(name) is not None
 
 
 def _named(name: str) -> TableFormat | None:
     lower = name.lower()
-    return next((format_ for format_ in TableFormat if lower.endswith("." + format_.value)), None)
+    return next((format_ for ending, format_ in _ENDINGS.items() if lower.endswith("." + ending)), None)
 
 
 def sniff(path: str | Path, *, name: str | None = None) -> TableFormat:
@@ -94,9 +134,9 @@ def sniff(path: str | Path, *, name: str | None = None) -> TableFormat:
     name = name or path.name
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise ReadError("not a regular file", file=name, next_step="name a Parquet or CSV file")
+            raise ReadError("not a regular file", file=name, next_step=f"name a file of {_READABLE}")
         with path.open("rb") as file:
-            head = file.read(8)
+            head = file.read(_HEAD)
     except OSError as error:
         raise ReadError(
             f"cannot be opened: {error.strerror}",
@@ -105,20 +145,28 @@ def sniff(path: str | Path, *, name: str | None = None) -> TableFormat:
             next_step="check the path and permissions",
         ) from None
     if not head:
-        raise ReadError("the file is empty", file=name, expected="Parquet or CSV", next_step="send it again")
+        raise ReadError("the file is empty", file=name, expected=_READABLE, next_step="send it again")
     promised = _named(name)
-    found = next((format_ for magic, format_ in _MAGIC.items() if head.startswith(magic)), None)
-    if found is None:
+    packed = next((ending for magic, ending in _CODECS.items() if head.startswith(magic)), "")
+    if packed:
+        head = _inner(path, packed)
+        if not head and promised is not None and promised.value.endswith(packed):
+            return promised  # its reader says what is wrong with the stream
+    plain = next((format_ for magic, format_ in _MAGIC.items() if head.startswith(magic)), None)
+    if plain is None:
         other = next((what for magic, what in _KNOWN.items() if head.startswith(magic)), None)
-        if other is not None or promised not in {None, TableFormat.CSV}:
+        if other is not None or (promised is not None and not promised.text):
             raise ReadError(
                 "is not what its name says" if promised else "is no table that can be read",
                 file=name,
-                expected=promised or "Parquet or CSV",
-                found=other or f"content that starts with {head!r}",
-                next_step="send Parquet or CSV under its right name",
+                expected=promised or _READABLE,
+                found=other or f"content that starts with {head[:8]!r}",
+                next_step=f"send {_READABLE} under its right name",
             )
-        found = TableFormat.CSV
+        # Both are text: the name tells them apart, and where it promises nothing, an object is no header of a CSV.
+        guessed = TableFormat.JSONL if head.lstrip()[:1] == b"{" else TableFormat.CSV
+        plain = promised.plain if promised is not None else guessed
+    found = TableFormat(plain.value + packed)
     if promised is not None and promised is not found:
         raise ReadError(
             "is not what its name says",
@@ -128,6 +176,17 @@ def sniff(path: str | Path, *, name: str | None = None) -> TableFormat:
             next_step=f"name it *.{found} if that is what it is meant to be",
         )
     return found
+
+
+def _inner(path: Path, packed: str) -> bytes:
+    """The first bytes of a compressed file; none where it cannot be decompressed, which its reader will say."""
+    codec = TableFormat(f"csv{packed}").codec
+    try:
+        with pa.OSFile(str(path), "rb") as raw, pa.CompressedInputStream(raw, codec) as text:
+            data: bytes = text.read(_HEAD)
+            return data
+    except (OSError, pa.ArrowException):
+        return b""
 
 
 def read_batches(
@@ -141,13 +200,13 @@ def read_batches(
     on_bad_cells: OnBadCells | None = None,
     stats: ReadStats | None = None,
 ) -> Generator[pa.RecordBatch, None, None]:
-    """Read a Parquet or CSV file in batches of the contract's types; memory is set by the batch, not by the file.
+    """Read a table in batches of the contract's types; memory is set by the batch, not by the file.
 
     Values are never coerced: an integer with a fraction, a 64-bit integer that a float cannot hold, a text in the
-    place of a number is a bad cell. Texts of CSV are parsed by the contract's types; an empty cell is null, a quoted
-    empty cell is an empty string. A NaN is null where the column is nullable, and a bad cell elsewhere; an infinity is
-    a bad cell. Timestamps of Parquet without a zone are taken as UTC, and `stats.assumed_utc` names their columns; so
-    are times of CSV without one.
+    place of a number is a bad cell. Texts of CSV and numbers of JSON are parsed by the contract's types; an empty cell
+    of CSV is null, a quoted empty cell is an empty string. A NaN is null where the column is nullable, and a bad cell
+    elsewhere; an infinity is a bad cell. Timestamps of Parquet and Arrow without a zone are taken as UTC, and
+    `stats.assumed_utc` names their columns; so are times of CSV and JSON without one.
 
     Args:
         path: The file; its format is told by its content.
@@ -188,11 +247,7 @@ def read_batches(
         raise reading.over(
             "more data", f"{reading.bounds.max_bytes} bytes", f"{path.stat().st_size} bytes", "max_bytes"
         )
-    source: Generator[pa.RecordBatch, None, None]
-    if format_ is TableFormat.PARQUET:
-        source = _parquet.batches(path, reading, batch_rows)
-    else:
-        source = _csv.batches(path, _CODECS[format_], reading)
+    source = _source(path, format_, reading, batch_rows)
     reading.start()
     try:
         for batch in _rebatch(source, batch_rows):
@@ -207,6 +262,21 @@ def read_batches(
             "the table has no rows", expected="at least one record", next_step="send it with its records"
         )
     reading.stats.files += 1
+
+
+def _source(
+    path: Path, format_: TableFormat, reading: Reading, batch_rows: int
+) -> Generator[pa.RecordBatch, None, None]:
+    """The file's batches, as its own reader makes them."""
+    if format_.text:
+        reader = _csv if format_.plain is TableFormat.CSV else _jsonl
+        yield from reader.batches(path, format_.codec, reading)
+        return
+    with unpacked(path, format_.codec, reading) as plain:
+        if format_.plain is TableFormat.PARQUET:
+            yield from _parquet.batches(plain, reading, batch_rows)
+        else:
+            yield from _arrow.batches(plain, format_.plain is TableFormat.ARROW, reading, batch_rows)
 
 
 def table_batches(
@@ -251,7 +321,7 @@ def read_table(
 
 
 def count_rows(path: str | Path, contract: Contract, *, name: str | None = None) -> int:
-    """The number of rows: from the footer of Parquet, by reading through a CSV.
+    """The number of rows: from the footer of Parquet, by reading through other formats.
 
     Raises:
         ReadError: The file cannot be read as the contract's table; cells are not looked at.

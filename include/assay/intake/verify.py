@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -17,7 +18,9 @@ from assay.contract import Contract, Key, Source
 from assay.db import Database, open_database
 from assay.errors import AssayError
 from assay.findings import Finding, Outcome, Severity, worst
+from assay.intake._collector import seldom_collecting
 from assay.intake.claims import MAX_NOTE, NOTE, read_claims
+from assay.intake.completeness import choose, judge_checksums, judge_completeness
 from assay.intake.delivery import VerifiedDelivery, load_delivery
 from assay.intake.errors import (
     ClaimsError,
@@ -27,13 +30,14 @@ from assay.intake.errors import (
     NotThere,
     SignatureRefused,
     SourceRefused,
+    ToolMissing,
 )
 from assay.intake.freshness import SUPPLY_CHAIN, admitted_before, judge_freshness, judge_identity
-from assay.intake.landing import Progress, judge_checksums, judge_completeness, land
-from assay.intake.manifest import Digest, parse_manifest, visible
+from assay.intake.landing import Progress, land
+from assay.intake.manifests import Entry, Manifest, read_manifest, visible
 from assay.intake.registration import Seen, result_of, seal, write
-from assay.intake.resolve import fits, manifest_limit, resolve_source
-from assay.intake.signature import MAX_SIGNATURE, verify_signature
+from assay.intake.resolve import fits, likely_source, manifest_limit, resolve_source
+from assay.intake.signing import fetch_signatures, judge_signatures
 from assay.intake.sources import Deadline, Place, Transfer, open_place, read_small
 from assay.settings import Settings
 from assay.store import ObjectStore, open_store
@@ -56,7 +60,7 @@ def verify_delivery(
     `reject`. Running it again changes nothing, and neither does being killed at any point and run again.
 
     Args:
-        location: The delivery's folder: a path, `file://` or `http(s)://`.
+        location: The delivery's folder: a path, or a `file://`, `http(s)://`, `s3://`, `sftp://` or `sql://` URI.
         contract: Whose sources, keys, freshness and bounds count.
         source_id: Which source it came from; found out where that is possible.
         database: The registry; that of the environment if not given.
@@ -77,14 +81,22 @@ def verify_delivery(
     now = dt.datetime.now(dt.UTC)
     if on is not None and on != now.date():
         now = dt.datetime.combine(on, dt.time(23, 59, 59), dt.UTC)
-    place = open_place(location, Deadline(contract.bounds.timeout.total_seconds()), transfer)
+    place = open_place(
+        location,
+        Deadline(contract.bounds.timeout.total_seconds()),
+        transfer,
+        source=likely_source(location, contract, source_id),
+        bounds=contract.bounds,
+        work=settings.work_dir,
+    )
     opened: Database | None = None
     try:
         source = resolve_source(location, contract, source_id, place, now.date())
         if database is None:
             database = opened = open_database(settings)
         run = _Verification(contract, source, place, database, store or open_store(settings), now, progress)
-        return run.answer()
+        with seldom_collecting():
+            return run.answer()
     finally:
         place.close()
         if opened is not None:
@@ -124,8 +136,8 @@ class _Verification:
         """Run the steps in their order; the first that fails ends it."""
         self.seen.manifest = self._fetch_manifest()
         self._check_signature()
-        expected = None if self.seen.failed else self._parse()
-        if expected is None:
+        manifest = None if self.seen.failed or self._wrapped() else self._parse()
+        if manifest is None:
             return self._register(
                 (
                     "intake.freshness.replay",
@@ -135,9 +147,9 @@ class _Verification:
                 ),
                 False,
             )
-        note = self._read_note(expected)
-        if note is not None or NOTE not in expected:
-            self._read_claims(note)
+        note = self._read_note(manifest.entries)
+        if note is not None or NOTE not in manifest.entries:
+            self._read_claims(note, manifest)
         with self.database.session() as session:
             fresh = self._freshness(session)
             unchanged = self._unchanged(session, fresh)
@@ -145,9 +157,9 @@ class _Verification:
             return unchanged
         if self.seen.failed or worst(f.outcome for f in fresh) is Outcome.FAILED:
             return self._register(("intake.checksums", "intake.completeness"), True)
-        weak = any(digest.weak for digest in expected.values())
-        sealed = weak or worst(f.outcome for f in (*self.seen.findings, *fresh)) is not Outcome.PASSED
-        self._land(expected, note, sealed)
+        self._land(
+            manifest, note, worst(f.outcome for f in (*self.seen.findings, *fresh)) is not Outcome.PASSED
+        )
         return self._register((), True)
 
     # ------------------------------------------------------------------------------------------------------ the steps
@@ -176,28 +188,34 @@ class _Verification:
         return f"other files: {', '.join(names)}" if names else "an empty folder"
 
     def _check_signature(self) -> None:
-        check, name = "intake.signature", self.seen.source.signature
-        if name is None:
+        check, source = "intake.signature", self.seen.source
+        if not source.signature_files and self.place.vouched is not None:
+            self._add(check, Outcome.PASSED, self.place.vouched)
+            return
+        if not source.signature_files and source.when_unsigned == "accept" and self.place.made:
+            self._add(
+                check,
+                Outcome.PASSED,
+                "nobody signed what the source answered; the contract takes its word (when_unsigned is accept)",
+                Severity.LOW,
+            )
+            return
+        if not source.signature_files:
             self._add(
                 check,
                 Outcome.NOT_CHECKED,
-                f"the source {self.seen.source.id!r} names no signature, so that nobody vouches for the manifest; "
+                f"the source {source.id!r} names no signature, so that nobody vouches for the manifest; "
                 "add `signature` to the source and a key to its publisher",
                 Severity.HIGH,
             )
             return
+        publisher = self.contract.publisher(source.publisher)
+        fetched = fetch_signatures(self.place, source, self.seen.manifest)
+        self.seen.signatures, self.seen.certificate = fetched.fetched, fetched.certificate
         try:
-            self.seen.signature = read_small(self.place, name, MAX_SIGNATURE)
-            publisher = self.contract.publisher(self.seen.source.publisher)
-            self.seen.signed = verify_signature(
-                self.seen.manifest, self.seen.signature, publisher, self.now.date()
-            )
-        except KeysMissing as error:
+            signed = judge_signatures(self.seen.manifest, fetched, source, publisher, self.now.date())
+        except (KeysMissing, ToolMissing) as error:
             self._add(check, Outcome.NOT_CHECKED, f"{error.message}; {error.next_step}", Severity.HIGH)
-        except NotThere:
-            self._fail(
-                check, f"the delivery has no {name}, though its source is to sign; have the publisher sign it"
-            )
         except SourceRefused as error:
             self._fail(check, _said(error))
         except SignatureRefused as error:
@@ -207,31 +225,43 @@ class _Verification:
                 {"reason": error.reason, "expected": error.expected, "found": error.found},
             )
         else:
-            evidence: dict[str, Any] = {"key": self.seen.signed.key_id}
-            if self.seen.signed.trusted_comment is not None:
-                evidence["trusted_comment"] = visible(self.seen.signed.trusted_comment[:200])
-            self._add(
-                check,
-                Outcome.PASSED,
-                f"signed by {publisher.id} with {self.seen.signed.key_id}",
-                evidence=evidence,
-            )
+            self.seen.signed = signed
+            self.seen.manifest = signed.payload  # what was signed is the manifest, whatever it was carried in
+            evidence: dict[str, Any] = {"key": signed.key_id}
+            if len(signed.key_ids) > 1:
+                evidence["keys"] = list(signed.key_ids)
+            if signed.trusted_comment is not None:
+                evidence["trusted_comment"] = visible(signed.trusted_comment[:200])
+            names = " and ".join(signed.key_ids)
+            self._add(check, Outcome.PASSED, f"signed by {publisher.id} with {names}", evidence=evidence)
 
-    def _parse(self) -> dict[str, Digest] | None:
-        name = self.seen.source.manifest
+    def _wrapped(self) -> bool:
+        """Whether the manifest is inside a signature that nobody could check: then there is nothing to parse."""
+        return self.seen.signed is None and self.seen.source.manifest in self.seen.source.signature_files
+
+    def _parse(self) -> Manifest | None:
+        source, name = self.seen.source, self.seen.source.manifest
         try:
-            expected = parse_manifest(self.seen.manifest, name, max_files=self.contract.bounds.max_files)
+            manifest = read_manifest(
+                self.seen.manifest,
+                name,
+                max_files=self.contract.bounds.max_files,
+                format=source.manifest_format,
+                algorithm=source.manifest_algorithm,
+                read=lambda path, limit: read_small(self.place, path, limit),
+            )
         except ManifestError as error:
             self._fail("intake.manifest", _said(error), {"line": error.line, "found": error.found})
             return None
-        evidence = {
-            "files": len(expected),
-            "algorithms": sorted({digest.algorithm for digest in expected.values()}),
-        }
-        self._add("intake.manifest", Outcome.PASSED, f"{name} lists {len(expected)} files", evidence=evidence)
-        return expected
+        except SourceRefused as error:  # a part of the manifest that it leads to itself
+            self._fail("intake.manifest", _said(error))
+            return None
+        listed = len(manifest.entries)
+        evidence = {"files": listed, "algorithms": manifest.algorithms, "format": manifest.format}
+        self._add("intake.manifest", Outcome.PASSED, f"{name} lists {listed} files", evidence=evidence)
+        return manifest
 
-    def _read_note(self, expected: dict[str, Digest]) -> bytes | None:
+    def _read_note(self, expected: dict[str, Entry]) -> bytes | None:
         """The bytes of `delivery.json`, if it is vouched for; what else is wrong with it shows when it is landed."""
         if self.seen.signed is None or NOTE not in expected:
             return None
@@ -241,11 +271,17 @@ class _Verification:
             return None
         return note if fits(note, expected[NOTE]) else None
 
-    def _read_claims(self, note: bytes | None) -> None:
-        if self.seen.signed is None:
+    def _read_claims(self, note: bytes | None, manifest: Manifest) -> None:
+        if (signed := self.seen.signed) is None:
             return
         try:
-            self.seen.claims = read_claims(self.seen.signed.trusted_comment, note)
+            said = read_claims(signed.trusted_comment, note)
+            self.seen.claims = replace(
+                said,
+                created=said.created or manifest.created,
+                signed=said.signed or signed.vouched_at or signed.claimed_at,
+                valid_until=manifest.valid_until,
+            )
         except ClaimsError as error:
             self._fail("intake.identity", _said(error))
             return
@@ -283,8 +319,8 @@ class _Verification:
             update={"findings": findings, "outcome": worst(f.outcome for f in findings), "verdict": None}
         )
 
-    def _land(self, expected: dict[str, Digest], note: bytes | None, sealed: bool) -> None:
-        own = frozenset(filter(None, (self.seen.source.manifest, self.seen.source.signature)))
+    def _land(self, manifest: Manifest, note: bytes | None, sealed: bool) -> None:
+        own = self.seen.source.own_files
         try:
             # Unlisted files fail the delivery however many they are: the limit only bounds what is remembered of them.
             listing = self.place.listing(2 * self.contract.bounds.max_files + 64)
@@ -294,22 +330,25 @@ class _Verification:
             )
             self._fail("intake.completeness", _said(error))
             return
+        wanted = choose(manifest, self.seen.source.files, listing, own)
+        proved = wanted.open is None and all(entry.proved for entry in wanted.entries.values())
         self.seen.landed = land(
             self.place,
-            expected,
+            wanted.entries,
             self.store,
             self.contract.bounds,
-            sealed=sealed,
+            sealed=sealed or not proved,
             prefetched=None if note is None else {NOTE: note},
             progress=self.progress,
+            sizes=None if listing is None else listing.files,
         )
         self.seen.findings.append(judge_checksums(self.seen.landed))
-        self.seen.findings.append(judge_completeness(self.seen.landed, expected, listing, own))
+        self.seen.findings.append(judge_completeness(self.seen.landed, wanted, listing))
 
     def _register(self, not_reached: Sequence[str], with_freshness: bool) -> VerifiedDelivery:
         """Keep manifest and signature, then write everything in one transaction."""
         known_bad = self.seen.failed
-        for data in filter(None, (self.seen.manifest, self.seen.signature)):
+        for data in filter(None, (self.seen.manifest, *self.seen.signatures.values(), self.seen.certificate)):
             self.store.put_bytes(data, sealed=known_bad)
         if known_bad:
             seal(self.seen, self.database, self.store)

@@ -1,5 +1,6 @@
 """Where bytes live: content-addressed objects over fsspec, sealed where nobody should stumble over them."""
 
+from assay.store.batch import Batch
 from assay.store.errors import (
     ObjectMissing,
     StoreCorrupt,
@@ -9,10 +10,12 @@ from assay.store.errors import (
     StoreUnavailable,
     StoreUriError,
 )
-from assay.store.objects import ObjectStore, ObjectWriter, Stored, open_store
+from assay.store.objects import ObjectStore, open_store
 from assay.store.tables import put_table, read_table
+from assay.store.writer import ObjectWriter, Stored
 
 __all__ = [
+    "Batch",
     "ObjectMissing",
     "ObjectStore",
     "ObjectWriter",

@@ -38,13 +38,15 @@ class StoreUnavailable(Transient):
 
 
 @contextmanager
-def translated(where: str) -> Iterator[None]:
-    """Turn the system's refusals into errors for people; nothing was stored when one is raised."""
+def translated(where: str, *, but: tuple[type[OSError], ...] = ()) -> Iterator[None]:
+    """Turn the system's refusals, `but` some, into errors for people; nothing was stored when one is raised."""
     try:
         yield
     except AssayError:
         raise
     except OSError as error:
+        if isinstance(error, but):
+            raise
         raise _for_people(error, where) from error
 
 

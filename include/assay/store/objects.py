@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
+import heapq
 import io
 import os
-import re
 import secrets
 import shutil
 import tempfile
@@ -14,92 +15,20 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from assay.errors import AssayError
 from assay.settings import Settings
-from assay.store.errors import ObjectMissing, StoreUriError, translated
-from assay.store.places import LocalPlace, Place, RemotePlace, private_dir, sweep
-from assay.store.sealing import CHUNK, Sealer, corrupt, store_key, unseal
+from assay.store.batch import Batch, repack
+from assay.store.errors import ObjectMissing, StoreCorrupt, translated
+from assay.store.packs import Packs, load
+from assay.store.places import DIGEST, object_name, place_of, private_dir, sweep
+from assay.store.sealing import CHUNK, corrupt, store_key, unseal
+from assay.store.writer import ObjectWriter, Stored
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 _RACY_NS = 2_000_000_000  # a file changed this recently may change again without its timestamps showing it
 _IN_MEMORY = 8 << 20  # sealed and remote objects up to this size are opened in memory
-
-
-@dataclass(frozen=True)
-class Stored:
-    """One object: the SHA-256 of its plain bytes (64 hex digits), and how many bytes those are."""
-
-    sha256: str
-    size: int
-
-
-class ObjectWriter:
-    """Takes an object's bytes; the object appears when the `with` block of `ObjectStore.writer` ends well."""
-
-    def __init__(self, file: BinaryIO, sealer_key: bytes | None, where: str) -> None:
-        self._file = file
-        self._where = where
-        self._hash = hashlib.sha256()
-        self._size = 0
-        self._sealer = None if sealer_key is None else Sealer(sealer_key, self._append)
-        self.stored: Stored | None = None
-        self.closed = False
-
-    def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Add bytes.
-
-        Raises:
-            StoreFull: There is no room left.
-            StoreUnavailable: The device failed.
-        """
-        plain = memoryview(data).cast("B")
-        with translated(self._where):
-            self._hash.update(plain)
-            self._size += len(plain)
-            if self._sealer is None:
-                self._append(plain)
-            else:
-                self._sealer.update(plain)
-        return len(plain)
-
-    def _append(self, data: bytes | memoryview) -> None:
-        """The file is unbuffered, so that no later close() can fail; the system may take less than it was given."""
-        view = memoryview(data)
-        while view:
-            view = view[self._file.write(view) :]
-
-    def tell(self) -> int:
-        """Plain bytes so far."""
-        return self._size
-
-    def flush(self) -> None:
-        """Nothing to do: bytes become visible only as a whole."""
-
-    def close(self) -> None:
-        """Nothing to do: the `with` block decides."""
-
-    def readable(self) -> bool:
-        """It cannot be read."""
-        return False
-
-    def writable(self) -> bool:
-        """It can be written."""
-        return True
-
-    def seekable(self) -> bool:
-        """It only grows."""
-        return False
-
-    def _finish(self) -> Stored:
-        with translated(self._where):
-            if self._sealer is not None:
-                self._sealer.finish()
-            os.fsync(self._file.fileno())
-        self.closed = True
-        return Stored(self._hash.hexdigest(), self._size)
 
 
 class ObjectStore:
@@ -108,7 +37,8 @@ class ObjectStore:
     Laws: what was put under a digest comes back byte for byte or not at all (`StoreCorrupt`); putting the same bytes
     again changes nothing; a process that is killed while it puts leaves no object, and a later put works. Plain objects
     lie in `objects/aa/bb/<sha256>`, sealed ones (encrypted, for rejected and quarantined bytes) in
-    `sealed/aa/bb/<sha256>`; the name is that of the plain bytes in both cases, and reading opens either.
+    `sealed/aa/bb/<sha256>`, and small ones that came together in packs (`assay.store.packs`); the name is that of the
+    plain bytes in all cases, and reading finds each.
 
     Args:
         uri: A path, `file://...`, or any URI that fsspec knows, e.g. `s3://bucket/prefix`.
@@ -123,10 +53,11 @@ class ObjectStore:
         self, uri: str | Path, *, keys_dir: Path | None = None, work_dir: Path | None = None
     ) -> None:
         self._scratch = work_dir or Path(tempfile.gettempdir()) / f"assay-{os.getuid()}"
-        self._place = _place(str(uri), self._scratch)
+        self._place = place_of(str(uri), self._scratch)
         self.uri = self._place.uri
         local_root = self._place.path("")
         self._keys_dir = keys_dir or (local_root.parent if local_root else Path.home() / ".assay") / "keys"
+        self._packs = {sealed: Packs(self._place, sealed=sealed) for sealed in (False, True)}
         self._verified: dict[str, tuple[int, ...]] = {}
         self._copies: Path | None = None
 
@@ -143,7 +74,7 @@ class ObjectStore:
             StoreUnavailable: The store does not answer.
             StoreKeyError: `sealed` is wanted and the key is damaged.
         """
-        key = self._key() if sealed else None
+        key = self.key() if sealed else None
         folder = self._place.spool_dir()
         spooled = folder / f"put-{secrets.token_hex(16)}"
         with translated(self.uri):
@@ -154,8 +85,8 @@ class ObjectStore:
                 with translated(self.uri):
                     writer = ObjectWriter(cast("BinaryIO", file), key, self.uri)
                 yield writer
-                stored = writer._finish()
-                self._place.publish(spooled, _name(stored.sha256, sealed=sealed))
+                stored = writer.finish()
+                self._place.publish(spooled, object_name(stored.sha256, sealed=sealed))
             writer.stored = stored
         finally:
             spooled.unlink(missing_ok=True)
@@ -181,6 +112,29 @@ class ObjectStore:
         with Path(path).open("rb") as file:
             return self.put_stream(_chunks(cast("BinaryIO", file)), sealed=sealed)
 
+    @contextmanager
+    def batch(self) -> Iterator[Batch]:
+        """Store many objects at once: small ones share a pack, and are there when the block has ended.
+
+        If it ends with an exception, what was put whole is there as well, unless the store itself refused.
+
+        Raises:
+            StoreError family: as `writer`.
+        """
+        for packs in self._packs.values():
+            packs.refresh()  # what is there already is not stored again
+        batch = Batch(self, self._place)
+        try:
+            yield batch
+        except Exception:
+            with contextlib.suppress(AssayError):
+                batch.commit()
+            raise
+        else:
+            batch.commit()
+        finally:
+            batch.discard()
+
     def seal(self, sha256: str) -> Stored:
         """Keep an object in sealed form only: nothing is lost, and reading by digest goes on working.
 
@@ -188,13 +142,19 @@ class ObjectStore:
             ObjectMissing: No object has that digest.
             StoreCorrupt: The object is damaged; it was left as it is.
         """
-        plain = _name(sha256, sealed=False)
-        if not self._place.exists(plain):
-            return self.verify(sha256)
-        with self.open(sha256) as file:
-            stored = self.put_stream(_chunks(file), sealed=True)
-        self._place.remove(plain)
-        return stored
+        self.seal_all((sha256,))
+        return self.verify(sha256)
+
+    def seal_all(self, digests: Iterable[str]) -> None:
+        """Keep objects in sealed form only, as `seal`; the sealed ones are there before a plain one goes."""
+        self._packs[False].refresh()
+        plain = {digest for digest in digests if not self._found(digest)[1]}
+        with self.batch() as batch:
+            for digest in plain:
+                batch.put_stream(self._checked(digest), sealed=True)
+        repack(self, self._place, {bytes.fromhex(digest): None for digest in plain})
+        for digest in plain:
+            self._place.remove(object_name(digest, sealed=False))
 
     # ---------------------------------------------------------------------------------------------------- reading
     def exists(self, sha256: str) -> bool:
@@ -207,6 +167,8 @@ class ObjectStore:
         Raises:
             ObjectMissing: No object has that digest.
         """
+        if self._found(sha256)[1]:
+            self._packs[False].refresh()  # another process may have brought a plain copy meanwhile
         return self._found(sha256)[1]
 
     def verify(self, sha256: str) -> Stored:
@@ -231,7 +193,7 @@ class ObjectStore:
         in the scratch space.
         """
         name, sealed = self._found(sha256)
-        if not sealed and self._place.path(name) is not None:
+        if name is not None and not sealed and self._place.path(name) is not None:
             return self._open_verified(sha256, name)
         with translated(str(self._scratch)):
             private_dir(self._scratch, self._scratch)
@@ -249,8 +211,8 @@ class ObjectStore:
         Never write to it.
         """
         name, sealed = self._found(sha256)
-        path = self._place.path(name)
-        if not sealed and path is not None:
+        path = None if name is None else self._place.path(name)
+        if name is not None and not sealed and path is not None:
             self._open_verified(sha256, name).close()
             return path
         copy = self._copies_dir() / sha256
@@ -265,31 +227,76 @@ class ObjectStore:
         return copy
 
     def uri_of(self, sha256: str) -> str:
-        """Where the object lies.
+        """Where the object lies: a file, or a range of bytes in a pack (`...#bytes=FIRST-LAST`).
 
         Raises:
             ObjectMissing: No object has that digest.
         """
-        return f"{self.uri}/{self._found(sha256)[0]}"
+        name, sealed = self._found(sha256)
+        if name is not None:
+            return f"{self.uri}/{name}"
+        pack, offset, length = next(self._packs[sealed].holding(bytes.fromhex(sha256)))
+        return f"{self.uri}/{pack.name}#bytes={offset}-{offset + length - 1}"
 
     def digests(self, *, sealed: bool = False) -> Iterator[str]:
-        """Digests of all plain, or of all sealed objects, in order."""
-        for name in self._place.names("sealed" if sealed else "objects"):
-            digest = name.rpartition("/")[2]
-            if _DIGEST.fullmatch(digest):
+        """Digests of all plain, or of all sealed objects, in order, each once."""
+        loose = (name.rpartition("/")[2] for name in self._place.names("sealed" if sealed else "objects"))
+        self._packs[sealed].refresh()
+        packed = [(digest.hex() for digest, _, _ in pack.entries()) for pack in self._packs[sealed].all()]
+        before = None
+        for digest in heapq.merge(filter(DIGEST.fullmatch, loose), *packed):
+            if digest != before:
                 yield digest
+            before = digest
+
+    def packs(self, *, sealed: bool) -> Packs:
+        """The packs of one kind."""
+        return self._packs[sealed]
+
+    def key(self) -> bytes:
+        """The key of sealed objects, 32 bytes; raises as `writer`."""
+        with translated(str(self._keys_dir)):
+            return store_key(self._keys_dir)
+
+    def holds(self, sha256: str, data: bytes, *, sealed: bool) -> bool:
+        """Whether the object is there in that form and undamaged; one that lies elsewhere is taken at its word.
+
+        Args:
+            sha256: Its digest.
+            data: Its plain bytes.
+            sealed: In which form.
+        """
+        local = self._place.local
+        if next(self._packs[sealed].holding(bytes.fromhex(sha256)), None) is not None:
+            return not local or self._packed(sha256, sealed=sealed) == data
+        name = object_name(sha256, sealed=sealed)
+        if not local or not self._place.exists(name):
+            return False
+        try:
+            return b"".join(self._loose(sha256, name, sealed=sealed)) == data
+        except StoreCorrupt:
+            return False
 
     # --------------------------------------------------------------------------------------------------- internals
-    def _find(self, sha256: str) -> tuple[str, bool] | None:
-        for sealed in (False, True):
-            name = _name(sha256, sealed=sealed)
-            if self._place.exists(name):
-                return name, sealed
+    def _find(self, sha256: str) -> tuple[str | None, bool] | None:
+        """Name (None: in a pack) and form of an object."""
+        names = {sealed: object_name(sha256, sealed=sealed) for sealed in (False, True)}
+        digest = bytes.fromhex(sha256)
+        for again in (False, True):
+            for sealed, packs in self._packs.items():
+                if again and not packs.refresh():
+                    continue
+                if next(packs.holding(digest), None) is not None:
+                    return None, sealed
+                if not again and self._place.exists(names[sealed]):
+                    return names[sealed], sealed
         return None
 
-    def _found(self, sha256: str) -> tuple[str, bool]:
+    def _found(self, sha256: str) -> tuple[str | None, bool]:
         found = self._find(sha256)
         if found is None:
+            for name in sorted(self._packs[False].damaged | self._packs[True].damaged):
+                load(self._place, name)  # says that it may have been in there
             raise ObjectMissing(
                 f"the object store {self.uri} has no object {sha256}",
                 next_step="check ASSAY_STORE_URI, or restore the object from a backup of the store",
@@ -299,13 +306,42 @@ class ObjectStore:
     def _checked(self, sha256: str) -> Iterator[bytes]:
         """Chunks of an object; raises at the end if their digest is another. For consumers that wait for the end."""
         name, sealed = self._found(sha256)
+        if name is None:
+            plain = self._packed(sha256, sealed=sealed)
+            if plain is not None:
+                yield plain
+                return
+            name, sealed = self._damaged_in_pack(sha256)
+        yield from self._loose(sha256, name, sealed=sealed)
+
+    def _loose(self, sha256: str, name: str, *, sealed: bool) -> Iterator[bytes]:
         digest = hashlib.sha256()
         with translated(self.uri), self._place.open(name) as file:
-            for chunk in unseal(file, self._key(), sha256) if sealed else _chunks(file):
+            for chunk in unseal(file, self.key(), sha256) if sealed else _chunks(file):
                 digest.update(chunk)
                 yield chunk
         if digest.hexdigest() != sha256:
             raise corrupt(sha256, f"bytes whose SHA-256 is {digest.hexdigest()}")
+
+    def _packed(self, sha256: str, *, sealed: bool) -> bytes | None:
+        """An object's bytes from a pack, or None if no copy in any pack is undamaged."""
+
+        def right(lying: bytes) -> bytes | None:
+            try:
+                plain = b"".join(unseal(io.BytesIO(lying), self.key(), sha256)) if sealed else lying
+            except StoreCorrupt:
+                return None
+            return plain if hashlib.sha256(plain).hexdigest() == sha256 else None
+
+        return self._packs[sealed].read(bytes.fromhex(sha256), right)
+
+    def _damaged_in_pack(self, sha256: str) -> tuple[str, bool]:
+        """The object outside of packs, for one whose copies in packs are damaged."""
+        for sealed in (False, True):
+            name = object_name(sha256, sealed=sealed)
+            if self._place.exists(name):
+                return name, sealed
+        raise corrupt(sha256, "other bytes in its pack")
 
     def _open_verified(self, sha256: str, name: str) -> BinaryIO:
         """Open a local object after hashing it through the same handle; an unchanged file is hashed once."""
@@ -322,10 +358,6 @@ class ObjectStore:
                     self._verified[sha256] = mark
                 file.seek(0)
         return file
-
-    def _key(self) -> bytes:
-        with translated(str(self._keys_dir)):
-            return store_key(self._keys_dir)
 
     def _copies_dir(self) -> Path:
         if self._copies is None:
@@ -349,32 +381,6 @@ def open_store(settings: Settings) -> ObjectStore:
     """
     settings.make_home()
     return ObjectStore(settings.store_uri, keys_dir=settings.keys_dir, work_dir=settings.work_dir)
-
-
-def _place(uri: str, scratch: Path) -> Place:
-    if "://" not in uri:
-        return LocalPlace(Path(uri).expanduser().resolve())
-    import fsspec
-
-    try:
-        # No cache of listings: what other processes stored must be seen.
-        filesystem, root = fsspec.core.url_to_fs(uri, use_listings_cache=False)
-    except (ValueError, ImportError) as error:
-        raise StoreUriError(
-            f"no object store can be opened at {uri}",
-            expected="a path, file:///path, s3://bucket/prefix or another URI that fsspec knows",
-            found=str(error),
-            next_step="correct ASSAY_STORE_URI, or install the fsspec backend that it names",
-        ) from error
-    if uri.startswith(("file://", "local://")):
-        return LocalPlace(Path(root).resolve())
-    return RemotePlace(uri, filesystem, root, scratch)
-
-
-def _name(sha256: str, *, sealed: bool) -> str:
-    if not _DIGEST.fullmatch(sha256):
-        raise ValueError(f"not a SHA-256 in lower-case hexadecimal: {sha256!r}")
-    return f"{'sealed' if sealed else 'objects'}/{sha256[:2]}/{sha256[2:4]}/{sha256}"
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import time
@@ -12,7 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
-from assay.store.errors import StoreUnavailable, translated
+from assay.store.errors import StoreUnavailable, StoreUriError, translated
+
+DIGEST = re.compile(r"[0-9a-f]{64}")
+"""A SHA-256 as objects are named."""
 
 _STALE_SECONDS = 3600
 # Object services that show a new object only once all its bytes have arrived; elsewhere we rename.
@@ -23,6 +27,8 @@ class Place(Protocol):
     """What the object store needs from where its objects lie. Names are relative, with `/`."""
 
     uri: str
+    local: bool
+    """Whether its files have paths on this machine."""
 
     def spool_dir(self) -> Path:
         """A folder of this machine in which a new object's bytes are collected."""
@@ -32,6 +38,20 @@ class Place(Protocol):
 
     def open(self, name: str) -> BinaryIO:
         """Open for reading.
+
+        Raises:
+            FileNotFoundError: Nothing has that name.
+        """
+
+    def read(self, name: str, offset: int, length: int) -> bytes:
+        """Bytes out of the middle of a file; fewer if it ends before.
+
+        Raises:
+            FileNotFoundError: Nothing has that name.
+        """
+
+    def size(self, name: str) -> int:
+        """Its size in bytes.
 
         Raises:
             FileNotFoundError: Nothing has that name.
@@ -53,9 +73,12 @@ class Place(Protocol):
 class LocalPlace:
     """A folder of this machine: directories 0700, files 0600, renamed into place."""
 
+    local = True
+
     def __init__(self, root: Path) -> None:
         self.root = root
         self.uri = root.as_uri()
+        self._base = str(root)
 
     def spool_dir(self) -> Path:
         """On the store's own file system, so that publishing is a rename."""
@@ -77,9 +100,23 @@ class LocalPlace:
         """Open for reading."""
         return cast("BinaryIO", (self.root / name).open("rb"))
 
+    def read(self, name: str, offset: int, length: int) -> bytes:
+        """Bytes out of the middle of a file."""
+        with translated(self.uri, but=(FileNotFoundError,)):
+            handle = os.open(f"{self._base}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                return os.pread(handle, length, offset)
+            finally:
+                os.close(handle)
+
+    def size(self, name: str) -> int:
+        """Its size in bytes."""
+        with translated(self.uri, but=(FileNotFoundError,)):
+            return os.stat(f"{self._base}/{name}").st_size
+
     def exists(self, name: str) -> bool:
         """Whether something has that name."""
-        return (self.root / name).is_file()
+        return os.path.isfile(f"{self._base}/{name}")
 
     def remove(self, name: str) -> None:
         """Take it away."""
@@ -99,6 +136,8 @@ class LocalPlace:
 
 class RemotePlace:
     """Anything that fsspec reaches: `s3://bucket/prefix`, `memory://name` ..."""
+
+    local = False
 
     def __init__(self, uri: str, filesystem: Any, root: str, scratch: Path) -> None:
         self.uri = uri.rstrip("/")
@@ -138,6 +177,16 @@ class RemotePlace:
         with self._told():
             return cast("BinaryIO", self._fs.open(self._full(name), "rb"))
 
+    def read(self, name: str, offset: int, length: int) -> bytes:
+        """Bytes out of the middle of a file."""
+        with self._told():
+            return bytes(self._fs.cat_file(self._full(name), start=offset, end=offset + length))
+
+    def size(self, name: str) -> int:
+        """Its size in bytes."""
+        with self._told():
+            return int(self._fs.info(self._full(name))["size"])
+
     def exists(self, name: str) -> bool:
         """Whether something has that name."""
         with self._told():
@@ -169,7 +218,7 @@ class RemotePlace:
     def _told(self) -> Iterator[None]:
         """Client libraries raise families of their own, which have no common base: all become one of ours."""
         try:
-            with translated(self.uri):
+            with translated(self.uri, but=(FileNotFoundError,)):
                 yield
         except FileNotFoundError:
             raise
@@ -184,6 +233,42 @@ class RemotePlace:
                 state="no object was added or changed",
                 next_step="check the address and credentials in the environment, then run the same command again",
             ) from error
+
+
+def place_of(uri: str, scratch: Path) -> Place:
+    """The place that a store's URI names.
+
+    Raises:
+        StoreUriError: No file system answers to it.
+    """
+    if "://" not in uri:
+        return LocalPlace(Path(uri).expanduser().resolve())
+    import fsspec
+
+    try:
+        # No cache of listings: what other processes stored must be seen.
+        filesystem, root = fsspec.core.url_to_fs(uri, use_listings_cache=False)
+    except (ValueError, ImportError) as error:
+        raise StoreUriError(
+            f"no object store can be opened at {uri}",
+            expected="a path, file:///path, s3://bucket/prefix or another URI that fsspec knows",
+            found=str(error),
+            next_step="correct ASSAY_STORE_URI, or install the fsspec backend that it names",
+        ) from error
+    if uri.startswith(("file://", "local://")):
+        return LocalPlace(Path(root).resolve())
+    return RemotePlace(uri, filesystem, root, scratch)
+
+
+def object_name(sha256: str, *, sealed: bool) -> str:
+    """The name of an object that lies alone.
+
+    Raises:
+        ValueError: That is no digest.
+    """
+    if not DIGEST.fullmatch(sha256):
+        raise ValueError(f"not a SHA-256 in lower-case hexadecimal: {sha256!r}")
+    return f"{'sealed' if sealed else 'objects'}/{sha256[:2]}/{sha256[2:4]}/{sha256}"
 
 
 def private_dir(folder: Path, root: Path) -> None:

@@ -101,6 +101,15 @@ class Sealer:
         self._count += 1
 
 
+def seal_bytes(key: bytes, data: bytes) -> bytes:
+    """An object that fits into memory, sealed."""
+    pieces: list[bytes] = []
+    sealer = Sealer(key, pieces.append)
+    sealer.update(data)
+    sealer.finish()
+    return b"".join(pieces)
+
+
 def unseal(file: BinaryIO, key: bytes, name: str) -> Iterator[bytes]:
     """Plain chunks of a sealed object; each was authenticated before it is handed out.
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from assay.store.objects import ObjectStore, Stored
+from assay.store.objects import ObjectStore
+from assay.store.writer import Stored
 
 ROW_GROUP = 131_072
 """Rows in a row group."""

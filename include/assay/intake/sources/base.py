@@ -1,20 +1,13 @@
-"""Places that deliveries come from: a local folder, or a folder on an http(s) server.
-
-Nothing here looks into the bytes. Every read is bounded in size and time, and a place is never trusted to say the truth
-about either.
-"""
+"""What every place that deliveries come from has in common: bounds on size and time, and one way of being read."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol, TypeVar
-from urllib.parse import unquote, urlsplit
 
-from assay.intake.errors import LocationError, SourceTimeout, TooLarge
+from assay.intake.errors import SourceTimeout, TooLarge
 
 T = TypeVar("T")
 Sink = Callable[[Iterator[bytes]], T]
@@ -88,6 +81,15 @@ class Place(Protocol):
     shown: str
     """Its address without credentials, for messages and records."""
 
+    at_once: int
+    """How many of its files may be fetched at the same time."""
+
+    made: bool
+    """Whether Assay itself made the delivery out of a database's or service's answers."""
+
+    vouched: str | None
+    """Who vouches for all that was read though there is no signature file, in words; known once it was read."""
+
     def fetch(self, path: str, limit: int, sink: Sink[T]) -> T:
         """Hand the file's bytes to `sink`, from the first one on again if an attempt breaks off; returns its answer.
 
@@ -108,47 +110,6 @@ class Place(Protocol):
 def read_small(place: Place, path: str, limit: int) -> bytes:
     """All bytes of a small file; raises as `Place.fetch`."""
     return place.fetch(path, limit, b"".join)
-
-
-def open_place(location: str, deadline: Deadline, transfer: Transfer | None = None) -> Place:
-    """The place of a delivery: a path, a `file://` or an `http(s)://` URI.
-
-    Raises:
-        LocationError: Nothing is there, it is no folder, or the scheme is another.
-    """
-    scheme = location.partition("://")[0].lower() if "://" in location else ""
-    if scheme in {"http", "https"}:
-        from assay.intake._http import HttpPlace
-
-        return HttpPlace(location, deadline, transfer or Transfer())
-    from assay.intake._folder import FolderPlace
-
-    if scheme == "file":
-        parts = urlsplit(location)
-        if parts.netloc not in {"", "localhost"}:
-            raise LocationError(
-                f"{location} names another machine",
-                expected="file:///absolute/path",
-                next_step="mount that machine's folder here, or serve it with https",
-            )
-        return FolderPlace(unquote(parts.path), deadline)
-    if scheme:
-        raise LocationError(
-            f"deliveries cannot be read from {scheme}://",
-            expected="a folder, file:// or http(s)://",
-            found=location.partition("?")[0],
-            next_step="copy the delivery to a folder and name that",
-        )
-    return FolderPlace(location, deadline)
-
-
-def normal(location: str) -> str:
-    """A location in a form that can be compared: absolute paths as file:// URIs, folders without their last slash."""
-    if "://" not in location:
-        location = Path(os.path.abspath(os.path.expanduser(location))).as_uri()
-    elif location.startswith("file://localhost/"):
-        location = "file://" + location.removeprefix("file://localhost")
-    return location.rstrip("/")
 
 
 def metered(

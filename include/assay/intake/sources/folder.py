@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from assay.intake.errors import LandingFailed, LocationError, NotThere, SourceRefused, TooLarge
-from assay.intake.manifest import visible
-from assay.intake.sources import CHUNK, Deadline, Listing, Sink, T, metered, too_large
+from assay.intake.manifests import visible
+from assay.intake.sources.base import CHUNK, Deadline, Listing, Sink, T, metered, too_large
 
 _DEPTH = 64
 _KINDS = {
@@ -34,6 +35,11 @@ class FolderPlace:
         self._root = Path(path).expanduser().absolute()
         self._deadline = deadline
         self.shown = str(self._root)
+        self.made = False
+        self.vouched: str | None = None
+        self.at_once = min(4, os.cpu_count() or 1)
+        self._held: int | None = None
+        self._lock = threading.Lock()
         if not self._root.exists():
             raise LocationError(
                 f"no delivery at {self._root}",
@@ -51,14 +57,14 @@ class FolderPlace:
 
     def fetch(self, path: str, limit: int, sink: Sink[T]) -> T:
         """See `Place.fetch`."""
-        handle = self._open(path)
-        with os.fdopen(handle, "rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
+        handle, size = self._open(path)
+        try:
+            what = f"{path} in {self.shown}"
             if size > limit:
-                raise too_large(f"{path} in {self.shown}", limit, size)
-            return sink(
-                metered(self._chunks(file.fileno(), path), limit, f"{path} in {self.shown}", self._deadline)
-            )
+                raise too_large(what, limit, size)
+            return sink(metered(self._chunks(handle, path), limit, what, self._deadline))
+        finally:
+            os.close(handle)
 
     def listing(self, most: int) -> Listing:
         """See `Place.listing`."""
@@ -78,7 +84,10 @@ class FolderPlace:
                     else:
                         folders.append((path + "/", depth + 1))
                 elif entry.is_file(follow_symlinks=False):
-                    found.files[_text(path)] = entry.stat(follow_symlinks=False).st_size
+                    if _text(path) == path:
+                        found.files[path] = entry.stat(follow_symlinks=False).st_size
+                    else:  # no manifest can list it, and written out it may look like another one
+                        found.refused[_text(path)] = "a file whose name has characters that cannot be shown"
                 else:
                     kind = stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode)
                     found.refused[_text(path)] = _KINDS.get(kind, "no regular file")
@@ -91,19 +100,27 @@ class FolderPlace:
         return found
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Let go of the folder."""
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
 
-    def _open(self, path: str) -> int:
-        """Open a file below the root, refusing a link in any place, so that nobody can swap one in meanwhile."""
+    def _open(self, path: str) -> tuple[int, int]:
+        """Open a file below the root, refusing a link in any place, so that nobody can swap one in meanwhile.
+
+        Returns:
+            A handle, and the file's size in bytes.
+        """
         *folders, name = path.split("/")
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
         here = path
         try:
-            parent = os.open(self._root, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+            root = parent = self._folder()
             try:
                 for here in folders:
                     inner = os.open(here, flags | os.O_DIRECTORY, dir_fd=parent)
-                    os.close(parent)
+                    if parent != root:
+                        os.close(parent)
                     parent = inner
                 here = name
                 kind = stat.S_IFMT(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
@@ -112,7 +129,8 @@ class FolderPlace:
                 # A pipe put there since would block an open that waits for its other end.
                 handle = os.open(name, flags | os.O_NONBLOCK, dir_fd=parent)
             finally:
-                os.close(parent)
+                if parent != root:
+                    os.close(parent)
         except FileNotFoundError as error:
             raise NotThere(
                 f"no {path} in {self.shown}",
@@ -124,10 +142,18 @@ class FolderPlace:
             if error.errno in {errno.ELOOP, errno.ENOTDIR}:
                 raise self._not_regular(path, f"{here!r} on its way is a link or no folder") from error
             raise _unreadable(self.shown, path, error) from error
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
+        facts = os.fstat(handle)
+        if not stat.S_ISREG(facts.st_mode):
             os.close(handle)
             raise self._not_regular(path, "something else by now")
-        return handle
+        return handle, facts.st_size
+
+    def _folder(self) -> int:
+        """The root, opened once: all files come from the folder that was there at first."""
+        with self._lock:
+            if self._held is None:
+                self._held = os.open(self._root, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+            return self._held
 
     def _not_regular(self, path: str, what: str) -> SourceRefused:
         return SourceRefused(
@@ -150,6 +176,8 @@ class FolderPlace:
 
 def _text(path: str) -> str:
     """A name for records: bytes that are no UTF-8, and characters that are not seen, are written out."""
+    if path.isascii() and path.isprintable():
+        return path
     return visible(os.fsencode(path).decode("utf-8", "backslashreplace"))
 
 
