@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from assay.model.limits import MAX_LAYERS, MAX_NESTING
+from assay.train.limits import MAX_LAYERS, MAX_NESTING
 from tests.model import support
 from tests.model.support import Keys, arrays_of, edit_spec, failures, forge, refused, write_arrays
 

@@ -31,7 +31,7 @@ from tests.model.conftest import run, seal
 from tests.model.support import Keys, arrays_of, as_flux, edit_spec, forge, write_arrays
 
 HONEST = support.JLS_HEADER + b"what this Flux writes"
-VERSIONS = {"julia": "1.10.8", "flux": "0.16.5"}
+VERSIONS = {"julia": "1.10.8", "flux": "0.16.5", "assay_trainer": "0.1.0"}
 Answer = dict[str, Any]
 
 

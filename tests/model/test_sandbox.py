@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,13 @@ def test_no_file_grows_beyond_its_limit(box: Path):
     assert (box / "big").stat().st_size <= 1 << 20
 
 
+def _gone(process: Path) -> bool:
+    try:
+        return "\nState:\tZ" in (process / "status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 @pytest.mark.parametrize("escape", ["", "os.setsid()\n        ", "os.setpgid(0, 0)\n        "])
 def test_what_a_command_leaves_behind_is_ended_with_it(box: Path, escape: str):
     """A child that outlives its parent, even one that leaves the group, is gone when the call returns."""
@@ -144,8 +152,8 @@ while not (os.path.exists('pid') and os.path.getsize('pid')):
 """
     assert confined(box, code).status == 0
     child = Path("/proc") / (box / "pid").read_text()
-    gone = not child.exists() or "\nState:\tZ" in (child / "status").read_text()
-    assert gone
+    # It was killed; how soon the kernel has taken it away is the machine's business.
+    assert any(_gone(child) or time.sleep(0.05) for _ in range(400))
 
 
 def test_a_command_that_multiplies_is_ended_whole(box: Path):

@@ -168,6 +168,24 @@ def test_an_embedding_of_a_column_that_is_no_text_is_refused(tmp_path: Path) -> 
         parse_contract(text)
 
 
+def test_a_network_without_end_is_refused(tmp_path: Path) -> None:
+    """Skips within skips, deeper than anybody needs."""
+    layer: dict[str, Any] = {"dropout": 0.5}
+    for _ in range(20):
+        layer = {"skip": [layer]}
+    with pytest.raises(RequestError, match="nested more than 16 deep"):
+        request_of(tmp_path, layers=[layer])
+
+
+def test_a_source_whose_name_is_markup_is_refused(tmp_path: Path) -> None:
+    """It would be shown in the card, the curve and the UI."""
+    from assay.train import prepare
+
+    table = TOWNS.append_column("from", pa.array(["<script>", "b"] * 30))
+    with pytest.raises(PrepareError, match="cannot be shown"):
+        prepare(table, towns(), tmp_path, source_column="from")
+
+
 def test_raising_a_limit_does_not_make_another_run(tmp_path: Path) -> None:
     """A run that met its time limit goes on from its checkpoint; another learning rate is another run."""
     first = request_of(tmp_path / "a").run_id

@@ -10,10 +10,10 @@ from assay.canonical import sha256_hex
 from assay.errors import AssayError
 from assay.findings import Finding
 from assay.model.answers import failed, passed
-from assay.model.limits import oversize
 from assay.model.strict import Weights, first_line
 from assay.train import BundleSpec, load_preprocessing
 from assay.train.layers import BatchNormSpec, DenseSpec, EmbeddingSpec, array_specs, leaves, misfit
+from assay.train.limits import oversize
 from assay.train.network import outputs_of
 
 

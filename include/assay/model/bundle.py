@@ -23,12 +23,12 @@ from assay.model.answers import failed, passed
 from assay.model.digest import NotPlain, bundle_digest, model_id, private_copy
 from assay.model.errors import AnswerNotFinite, BundleRefused
 from assay.model.examine import EXAMINED, examine
-from assay.model.limits import widest
 from assay.model.signing import check_signature, sign_bundle
 from assay.model.strict import Weights
 from assay.model.structure import CARD_FILE, STATEMENT_FILE, check_names, check_structure
 from assay.train import BundleSpec, CurvePoint, load_preprocessing
 from assay.train.backends.reference import predict
+from assay.train.limits import widest
 
 _CHUNK_ROWS = 65_536
 _CHUNK_NUMBERS = 1 << 26  # that a layer may hold at once: 256 MiB of float32

@@ -19,10 +19,9 @@ from assay.train import BundleSpec, CurvePoint, read_curve
 from assay.train.batches import updates_per_epoch
 from assay.train.layers import BatchNormSpec, leaves
 from assay.train.network import check_sources
+from assay.train.spec import is_plain
 
 _MAX_CURVE_BYTES = 256 * 2**20
-_MAX_TEXT = 256
-_MARKUP = ("<", ">", "`", "](")
 _ROUNDING = 1e-6
 
 
@@ -44,7 +43,7 @@ def check_curve(path: Path, spec: BundleSpec) -> tuple[Finding, tuple[CurvePoint
 def check_sources_named(spec: BundleSpec) -> Finding:
     """Whether the sources are named in plain text, each once, and are enough for the aggregation."""
     names = spec.source_names
-    if odd := [name for name in names if not _plain(name)]:
+    if odd := [name for name in names if not is_plain(name)]:
         return failed("sources", f"the name of a source is no plain text: {odd[0][:60]!a}")
     if len(set(names)) != len(names):
         return failed("sources", "two sources have the same name")
@@ -95,11 +94,6 @@ def check_privacy(spec: BundleSpec, curve: Sequence[CurvePoint]) -> Finding:
     return passed("privacy", f"{shown} at delta {report.settings.delta:g} after {report.steps} updates")
 
 
-def _plain(text: str) -> bool:
-    """Whether a text can be shown anywhere: one line, not long, nothing that HTML or Markdown would take as its own."""
-    return len(text) <= _MAX_TEXT and text.isprintable() and not any(mark in text for mark in _MARKUP)
-
-
 def _size(path: Path, spec: BundleSpec) -> str:
     """What of the file is larger than such a curve can be; empty when nothing. Only its footer is read."""
     if path.stat().st_size > _MAX_CURVE_BYTES:
@@ -145,7 +139,7 @@ def _metrics(curve: Sequence[CurvePoint], spec: BundleSpec) -> str:
         return f"the best epoch is {spec.best_epoch}, but the run had {spec.epochs}"
     if spec.best_epoch != (wanted := _best_epoch(curve, spec)):
         return f"the best epoch is {spec.best_epoch}, but by the curve it is {wanted}"
-    if spec.stopped_because is not None and not _plain(spec.stopped_because):
+    if spec.stopped_because is not None and not is_plain(spec.stopped_because):
         return f"why the run ended is no plain text: {spec.stopped_because[:60]!a}"
     best = curve[spec.best_epoch - 1]
     known = {

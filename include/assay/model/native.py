@@ -37,7 +37,7 @@ TOLERANCE: Final = {"float32": 1e-4, "float64": 1e-9}
 """Largest difference of two answers, in units of the largest answer or of 1."""
 
 _NATIVE_FILE = "model.jls"
-_WRITERS = ("julia", "flux")
+_WRITERS = {"julia": "Julia", "flux": "Flux", "assay_trainer": "AssayTrainer"}
 _LIMITS: Final = {
     "too_slow": f"not done after {SECONDS:.0f} s",
     "too_large": "ended for using more memory than the model can need",
@@ -264,7 +264,7 @@ def _unread(why: str) -> Finding:
 
 
 def _named(versions: Mapping[str, str | None]) -> str:
-    return " with ".join(f"{name.capitalize()} {versions[name] or '(unknown)'}" for name in _WRITERS)
+    return " with ".join(f"{shown} {versions[name] or '(unknown)'}" for name, shown in _WRITERS.items())
 
 
 def _differs(what: str) -> Finding:

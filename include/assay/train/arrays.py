@@ -16,7 +16,7 @@ from assay.contract.models import Contract
 from assay.train.errors import PrepareError
 from assay.train.preprocess import Preprocessing, fit
 from assay.train.request import Arrays
-from assay.train.spec import Class, Task
+from assay.train.spec import Class, Task, is_plain
 from assay.train.split import content_hashes, split_rows
 
 CHUNK_ROWS = 65_536
@@ -125,6 +125,12 @@ def prepare(
     if source_column is not None and source_column in table.column_names:
         texts = pc.fill_null(table.column(source_column).cast(pa.string()), "")
         source_names = tuple(sorted(pc.unique(texts).to_pylist()))
+        if odd := [name for name in source_names if not is_plain(name)]:
+            raise PrepareError(
+                f"the name of a source cannot be shown: {odd[0][:60]!a}",
+                expected="one line of plain text, at most 256 characters, without <, > and backticks",
+                next_step="name sources plainly in the contract, or in the column that names them",
+            )
         indices = pc.index_in(texts, value_set=pa.array(source_names, type=pa.string()))
         sources = np.asarray(indices.combine_chunks()).astype(np.int32)
 

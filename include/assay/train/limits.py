@@ -17,7 +17,7 @@ MAX_WIDTH = 1 << 22
 
 def widest(layers: Sequence[LayerSpec]) -> int:
     """The most numbers per row that stand between two layers."""
-    return max(math.prod(shape) for layer in layers for shape in _shapes(layer))
+    return max((math.prod(shape) for layer in layers for shape in _shapes(layer)), default=0)
 
 
 def oversize(layers: Sequence[LayerSpec]) -> str:

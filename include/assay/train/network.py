@@ -37,6 +37,7 @@ from assay.train.layers import (
     SkipSpec,
     UnflattenSpec,
 )
+from assay.train.limits import oversize
 from assay.train.preprocess import Preprocessing
 from assay.train.spec import AggregationSpec, Class, LossSpec
 
@@ -53,9 +54,13 @@ def network_layers(
     a layer normalisation or the end, channels are put behind each other.
 
     Raises:
-        RequestError: The layers leave nothing to go on with, or a skip's two ways do not fit.
+        RequestError: The layers leave nothing to go on with, a skip's two ways do not fit, or all is too large.
     """
     made, shape = _sized(layers, (len(state.features),), state, dtype)
+    if wrong := oversize(made):
+        raise RequestError(
+            f"the network is too large: {wrong}", next_step="use a smaller one in training.layers"
+        )
     if len(shape) == 2:
         made.append(FlattenSpec(channels=shape[0], width=shape[1]))
         shape = made[-1].output_shape

@@ -14,6 +14,7 @@ from assay.contract.models import Contract
 from assay.contract.optimization import EarlyStopping, Optimizer, Privacy, Schedule
 from assay.train.errors import RequestError
 from assay.train.layers import DType, LayerSpec, array_specs, misfit
+from assay.train.limits import oversize
 from assay.train.network import check_sources, loss_of, network_layers, outputs_of
 from assay.train.spec import AggregationSpec, BackendName, Class, LossSpec, Task, _Model
 
@@ -80,6 +81,8 @@ class TrainRequest(_Model):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if wrong := oversize(self.layers):
+            raise ValueError(f"the network is too large: {wrong}")
         if wrong := misfit(self.layers, len(self.features), self.outputs, self.dtype):
             raise ValueError(wrong)
         if self.loss.of_classes != (self.task == "classification"):

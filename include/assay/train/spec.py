@@ -17,10 +17,18 @@ LossName = Literal["logit_cross_entropy", "binary_logit_cross_entropy", "mse", "
 BackendName = Literal["flux", "reference"]
 Class = str | int | bool
 
+_MAX_TEXT = 256
+_MARKUP = ("<", ">", "`", "](")
+
 
 def _finite(value: object) -> object:
     """JSON has no NaN or infinity: what is not finite travels as null."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def is_plain(text: str) -> bool:
+    """Whether a text can be shown anywhere: one line, not long, nothing that HTML or Markdown would take as its own."""
+    return len(text) <= _MAX_TEXT and text.isprintable() and not any(mark in text for mark in _MARKUP)
 
 
 Number = Annotated[float | None, BeforeValidator(_finite)]

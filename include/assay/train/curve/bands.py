@@ -51,8 +51,8 @@ def reach_factor(runs: int) -> float:
     """How many standard deviations, as told by the outer tenths, make a `Band.reach`.
 
     Median and quantiles of few runs are themselves uncertain, and losses have heavy tails; the factor follows a
-    simulation of Student's t with four degrees of freedom (99.5 % of new values lie below 8.9 deviations for 5 runs, 6.2
-    for 8, 5.1 for 15, 4.4 for 40).
+    simulation of Student's t with four degrees of freedom (99.5 % of new values lie below 8.9 deviations for 5
+    runs, 6.2 for 8, 5.1 for 15, 4.4 for 40).
     """
     return 4.0 + 15.0 / max(runs - 2, 1)
 

@@ -58,7 +58,11 @@ include("describing.jl")
 
 Of Julia and Flux.
 """
-versions() = Dict("julia" => string(VERSION), "flux" => string(pkgversion(Flux)))
+versions() = Dict(
+    "julia" => string(VERSION),
+    "flux" => string(pkgversion(Flux)),
+    "assay_trainer" => string(pkgversion(@__MODULE__)),
+)
 
 """
     set_threads!(count)
