@@ -39,7 +39,7 @@ class Town:
         """Change sections of the contract."""
         contract = yaml.safe_load(self.stage.contract.read_text())
         for name, section in sections.items():
-            contract[name] = {**contract[name], **section} if isinstance(section, dict) else section
+            contract[name] = {**contract.get(name, {}), **section} if isinstance(section, dict) else section
         self.stage.contract.write_text(yaml.safe_dump(contract, sort_keys=False))
 
     def take_in(self, tables: dict[str, object], sequence: int) -> list[str]:

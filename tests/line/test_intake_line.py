@@ -14,6 +14,7 @@ from assay.db import (
     snapshot_deliveries,
 )
 from assay.findings import Answer, Outcome, worst
+from assay.intake.errors import NotThere
 from assay.ledger import trace, verify_snapshot
 from assay.line import (
     DeliveryRejected,
@@ -26,6 +27,7 @@ from assay.line import (
     validate,
     verdicts,
 )
+from assay.line.errors import SourceSilent
 from assay.line.snapshots import manifest_of, snapshot_table
 from assay.quarantine import list_cases
 
@@ -253,3 +255,19 @@ def test_screening_again_opens_no_second_case(held_town):
         screen(line, deliveries)
         assert [c.id for c in list_cases(line.database)] == cases
         assert len(line.ledger.entries()) == entries
+
+
+def test_a_source_that_offers_nothing_for_too_long_is_a_finding_of_its_own(settled_town):
+    """While there is still time it is only not there; once the interval is over, it is late, and that is recorded."""
+    settled_town.change(freshness={"interval": "30d"})
+    for file in (settled_town.stage.outbox / "west").iterdir():
+        file.unlink()
+    with settled_town.line() as line, pytest.raises(NotThere):
+        land(line, "west")
+    settled_town.change(freshness={"interval": "1s"})
+    with settled_town.line() as line:
+        with pytest.raises(SourceSilent, match="west"):
+            land(line, "west")
+        with line.database.session() as session:
+            (found,) = findings_of(session, f"source:{line.dataset}/west")
+    assert (found.check, found.outcome) == ("intake.freshness.freeze", Outcome.FAILED)

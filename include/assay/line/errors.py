@@ -18,6 +18,10 @@ class DeliveryNotProved(NotChecked):
     """A delivery's origin could not be checked, so none of it was read."""
 
 
+class SourceSilent(Terminal):
+    """A source has delivered nothing for longer than the contract allows."""
+
+
 class Undecided(Terminal):
     """Deliveries still wait for a human."""
 

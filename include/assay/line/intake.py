@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
+from assay.contract import Source, format_duration
 from assay.db import add_findings, advance_delivery, get_delivery
+from assay.errors import AssayError
 from assay.findings import Outcome, Verdict, worst
 from assay.intake import verify_delivery
+from assay.intake.errors import LocationError, NotThere
+from assay.intake.freshness import judge_silence
 from assay.line.context import Line
-from assay.line.errors import DeliveryNotProved, DeliveryRejected, Undecided
+from assay.line.errors import DeliveryNotProved, DeliveryRejected, SourceSilent, Undecided
 
 
 def land(line: Line, source_id: str) -> dict[str, Any]:
@@ -24,12 +29,22 @@ def land(line: Line, source_id: str) -> dict[str, Any]:
     Raises:
         DeliveryRejected: A check failed; the bytes are kept, and nothing of them was parsed.
         DeliveryNotProved: Signature or digests could not be checked; nothing was parsed.
+        SourceSilent: There is nothing, and has been nothing for longer than the contract's `freshness.interval`.
+        NotThere, LocationError: There is nothing.
         SourceUnreachable: The source does not answer now.
     """
     source = line.contract.source(source_id)
-    proof = verify_delivery(
-        line.contract.locate(source.uri), line.contract, source_id, database=line.database, store=line.store
-    )
+    try:
+        proof = verify_delivery(
+            line.contract.locate(source.uri),
+            line.contract,
+            source_id,
+            database=line.database,
+            store=line.store,
+        )
+    except (NotThere, LocationError) as error:
+        _expect_news(line, source, error)
+        raise
     if proof.verdict is None:
         return {"source": source_id, "delivery": None, "verdict": None}
     with line.database.write() as session:
@@ -68,6 +83,23 @@ def land(line: Line, source_id: str) -> dict[str, Any]:
             next_step="name the signature and the publisher's key in the contract",
         )
     return {"source": source_id, "delivery": proof.delivery_id, "verdict": str(proof.verdict)}
+
+
+def _expect_news(line: Line, source: Source, error: AssayError) -> None:
+    """A source that offers nothing: is it late? Whoever holds back deliveries shows nothing that could be checked."""
+    with line.database.write() as session:
+        silence = judge_silence(session, line.contract, source, dt.datetime.now(dt.UTC))
+        if silence.outcome is Outcome.FAILED:
+            add_findings(session, f"source:{line.dataset}/{source.id}", [silence])
+    if silence.outcome is Outcome.FAILED:
+        raise SourceSilent(
+            f"source {source.id!r}: {silence.message}",
+            expected=f"a delivery every {format_duration(line.contract.freshness.interval)}"
+            if line.contract.freshness.interval
+            else None,
+            found=error.message,
+            next_step="ask the publisher; if deliveries come less often now, raise freshness.interval",
+        ) from error
 
 
 def verdicts(line: Line, sources: list[str], landed: list[dict[str, Any] | None]) -> dict[str, Any]:
