@@ -98,6 +98,18 @@ format: $(STAMP) ## format the code and fix what ruff can fix
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
+.PHONY: bench-curves
+bench-curves: $(STAMP) ## false alarms and misses of the curve checks (ARGS=--quick for a small one)
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/curves.py $(ARGS)
+
+.PHONY: bench-intake
+bench-intake: $(STAMP) ## time verifying and landing beside other tools (ARGS=--quick for a small one)
+	@$(BIN)/python benchmarks/intake.py $(ARGS)
+
+.PHONY: bench-flux
+bench-flux: $(STAMP) ## time training through Flux beside a loop written by hand (needs Julia)
+	@$(BIN)/python benchmarks/flux_overhead.py $(ARGS)
+
 .PHONY: bench-line
 bench-line: $(STAMP) ## time the whole line
 	@$(BIN)/python benchmarks/line.py $(ARGS)
