@@ -108,3 +108,17 @@ def test_the_command_s_exit_code_is_the_worst_outcome(assay_home, no_julia):
     findings = json.loads(done.stdout)
     assert {f["outcome"] for f in findings} == {"passed", "not_checked"}
     assert done.returncode == 3
+
+
+def test_programs_that_check_signatures_are_named_with_their_packages(
+    assay_home, no_julia, tmp_path, monkeypatch
+):
+    """Without one, deliveries that it would check are not checked; doctor says so before the first one comes."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "openssl").write_text("#!/bin/sh\n")
+    (tmp_path / "openssl").chmod(0o755)
+    found = {f.subject: f for f in examine(Settings.from_env())}
+    assert found["openssl"].outcome is Outcome.PASSED
+    assert found["gpg"].outcome is found["ssh-keygen"].outcome is Outcome.NOT_CHECKED
+    assert found["gpg"].evidence["next"] == "apt-get install gnupg"
+    assert found["privacy"].outcome is Outcome.PASSED

@@ -25,7 +25,18 @@ def examine(settings: Settings) -> list[Finding]:
         One finding per part; the evidence's `next` says what to do where something is missing.
     """
     findings: list[Finding] = []
-    for look in (_python, _home, _store, _database, _keys, _contracts, _airflow, _julia):
+    for look in (
+        _python,
+        _home,
+        _store,
+        _database,
+        _keys,
+        _contracts,
+        _verifiers,
+        _privacy,
+        _airflow,
+        _julia,
+    ):
         try:
             findings.extend(look(settings))
         except (AssayError, OSError) as error:
@@ -162,6 +173,33 @@ def _contracts(settings: Settings) -> Iterator[Finding]:
             yield _said(
                 "contracts", Outcome.FAILED, str(error).splitlines()[0], f"assay contract check {path}"
             )
+
+
+def _verifiers(settings: Settings) -> Iterator[Finding]:
+    for program, package, signs in (
+        ("gpg", "gnupg", "OpenPGP"),
+        ("ssh-keygen", "openssh-client", "OpenSSH"),
+        ("openssl", "openssl", "CMS"),
+    ):
+        path = shutil.which(program)
+        if path is None:
+            message = f"no {program}: {signs} signatures cannot be checked"
+            yield _said(program, Outcome.NOT_CHECKED, message, f"apt-get install {package}")
+        else:
+            yield _said(program, Outcome.PASSED, f"{path}, for {signs} signatures")
+
+
+def _privacy(settings: Settings) -> Iterator[Finding]:
+    if importlib.util.find_spec("dp_accounting") is None:
+        yield _said(
+            "privacy",
+            Outcome.NOT_CHECKED,
+            "no dp-accounting: private training cannot be accounted for",
+            "pip install --no-deps --require-hashes -r requirements-privacy.txt",
+        )
+    else:
+        version = importlib.metadata.version("dp-accounting")
+        yield _said("privacy", Outcome.PASSED, f"dp-accounting {version}")
 
 
 def _airflow(settings: Settings) -> Iterator[Finding]:
