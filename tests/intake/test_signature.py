@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from assay.contract import Publisher
 from assay.intake import KeysMissing, SignatureRefused, verify_signature
@@ -67,6 +68,22 @@ def test_ed25519_is_read_raw_and_in_base64(tmp_path: Path) -> None:
     assert len(raw) == 64
     for form in (raw, base64.b64encode(raw), base64.b64encode(raw) + b"\r\n"):
         assert verify_signature(MANIFEST, form, signer.publisher(), TODAY).trusted_comment is None
+
+
+def test_a_plain_signature_is_read_as_one_whatever_byte_it_begins_with() -> None:
+    """Some begin like JSON, like a CMS file or like an OpenPGP packet; formats are told apart by more than that."""
+    key = Ed25519PrivateKey.generate()
+    public = base64.b64encode(key.public_key().public_bytes_raw()).decode()
+    publisher = Publisher.model_validate(
+        {"id": "census", "keys": [{"format": "ed25519", "public_key": public}]}
+    )
+    first = set()
+    for number in range(4000):
+        manifest = MANIFEST + str(number).encode()
+        signature = key.sign(manifest)
+        first.add(signature[0])
+        assert verify_signature(manifest, signature, publisher, TODAY).payload == manifest
+    assert {ord("{"), ord("-"), 0x30, 0x88, 0xC2} <= first
 
 
 @pytest.mark.parametrize("position", [0, 1, 40, -1])

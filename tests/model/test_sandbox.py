@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import threading
@@ -12,6 +13,13 @@ import pytest
 
 from assay.model import confine
 from assay.model.sandbox import Ended, run_confined
+
+
+@pytest.fixture(autouse=True)
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A confined process cannot write what it has covered, and would say so instead of what the test waits for."""
+    for name in [name for name in os.environ if name.startswith("COVERAGE_")]:
+        monkeypatch.delenv(name)
 
 
 def confined(folder: Path, code: str, **limits: float) -> Ended:

@@ -70,11 +70,20 @@ def _kind(case: Case) -> _Kind:
         from assay.intake.signatures.cms import verify_cms
 
         return _Kind("CMS", verify_cms, ("cms",))
-    if data[:1] == b"{":
+    if data[:1] == b"{" and _text(data):  # one in 256 plain signatures begins with this byte
         return _of_json(data)
     if jws.COMPACT.fullmatch(data[:MAX_SIGNATURE]):
         return _Kind("JWS", jws.verify_jws, ("jws",))
     return _Kind("plain", raw.verify_raw, raw.FORMATS)
+
+
+def _text(data: bytes) -> bool:
+    """Whether these bytes are text: UTF-8 without control characters but blanks and line ends."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return all(char >= " " or char in "\t\r\n" for char in text)
 
 
 def _of_json(data: bytes) -> _Kind:
