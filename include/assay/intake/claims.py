@@ -6,12 +6,12 @@ It stands in `delivery.json`, which the manifest lists, or in minisign's trusted
 from __future__ import annotations
 
 import datetime as dt
-import json
 import re
 from dataclasses import dataclass, replace
 from typing import Any
 
 from assay.intake.errors import ClaimsError
+from assay.strictjson import strict_json
 
 NOTE = "delivery.json"
 """The file in which a delivery says what it is."""
@@ -125,8 +125,8 @@ def _from_note(data: bytes) -> Claims:
     if len(data) > MAX_NOTE:
         raise _unreadable(NOTE, f"at most {MAX_NOTE} bytes", f"{len(data)} bytes")
     try:
-        body = json.loads(data.decode("utf-8"), object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
+        body = strict_json(data)
+    except ValueError as error:
         raise _unreadable(NOTE, "one JSON object in UTF-8", str(error)[:200]) from error
     if not isinstance(body, dict):
         raise _unreadable(NOTE, "a JSON object", type(body).__name__)
@@ -152,13 +152,6 @@ def _date(value: Any) -> dt.datetime | None:
             NOTE, "created as ISO 8601 date or time, e.g. 2026-03-01T12:00:00Z", ascii(value)[:80]
         ) from None
     return zoned
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    body = dict(pairs)
-    if len(body) != len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return body
 
 
 def _unreadable(where: str, expected: str, found: str) -> ClaimsError:

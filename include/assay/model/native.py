@@ -25,7 +25,8 @@ from assay.findings import Finding, Outcome
 from assay.model.answers import failed, not_checked, passed
 from assay.model.probes import probe_rows
 from assay.model.sandbox import Ended, run_confined
-from assay.model.strict import Weights, bounded, strict_json
+from assay.model.strict import Weights, bounded
+from assay.strictjson import strict_json
 from assay.train import BundleSpec, load_preprocessing
 from assay.train.native_check import DESCRIBED, NOT_CHECKED, native_layers
 

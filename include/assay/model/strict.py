@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import math
 import struct
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter, ValidationError
+
+from assay.strictjson import strict_json
 
 Weights = dict[str, npt.NDArray[Any]]
 
@@ -72,26 +72,6 @@ def read_weights(path: Path, *, at_most: int | None = None) -> Weights:
     return arrays
 
 
-def strict_json(data: bytes) -> Any:
-    """Parse JSON in which no object has a key twice and every number is a finite one.
-
-    Raises:
-        ValueError: It is not such JSON, or nested too deeply.
-    """
-    try:
-        found = json.loads(
-            data, object_pairs_hook=_no_twice, parse_constant=_no_constant, parse_float=_finite
-        )
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-    level = [found]
-    for _ in range(_MAX_DEPTH):
-        level = [item for each in level for item in _inside(each)]
-        if not level:
-            return found
-    raise ValueError("it is nested too deeply")
-
-
 def bounded(path: Path, at_most: int | None) -> bytes:
     """All bytes of a file, unless there are too many.
 
@@ -102,32 +82,6 @@ def bounded(path: Path, at_most: int | None) -> bytes:
     if at_most is not None and size > at_most:
         raise ValueError(f"{path.name} has {size} bytes, at most {at_most} are expected")
     return path.read_bytes()
-
-
-def _no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in found:
-            raise ValueError(f"the key {name!r} stands twice")
-        found[name] = value
-    return found
-
-
-def _inside(value: Any) -> list[Any]:
-    """Objects and lists directly within one."""
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [item for item in items if isinstance(item, dict | list)]
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text[:40]} is too large a number")
-    return number
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number in JSON")
 
 
 def first_line(error: BaseException) -> str:

@@ -18,7 +18,8 @@ from assay.model.answers import failed, passed
 from assay.model.architecture import check_network, check_numbers, check_preprocessing, check_weights
 from assay.model.digest import file_sha256
 from assay.model.history import check_curve, check_privacy, check_sources_named
-from assay.model.strict import Weights, bounded, first_line, read_weights, strict_json
+from assay.model.strict import Weights, bounded, first_line, read_weights
+from assay.strictjson import strict_json
 from assay.train import BundleSpec, CurvePoint
 
 WEIGHTS_FILE, SPEC_FILE, NATIVE_FILE = "weights.safetensors", "spec.json", "model.jls"

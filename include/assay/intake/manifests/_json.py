@@ -6,11 +6,11 @@ import base64
 import binascii
 import json
 import re
-from collections import Counter
-from typing import Any, NoReturn
+from typing import Any
 
 from assay.intake.digests import LENGTHS, Digest
 from assay.intake.manifests._model import Raw
+from assay.strictjson import strict_json
 
 _DEPTH = 32
 _HEX = re.compile(r"[0-9A-Fa-f]+")
@@ -27,9 +27,7 @@ def load(raw: Raw) -> Any:
     if raw.data.startswith(b"\xef\xbb\xbf"):
         raise raw.wrong("begins with a byte order mark", "plain UTF-8 (RFC 8259)", "U+FEFF", line=1)
     try:
-        value = json.loads(
-            raw.data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite
-        )
+        return strict_json(raw.data, depth=_DEPTH)
     except json.JSONDecodeError as error:
         raise raw.wrong(f"is no JSON: {error.msg}", "one JSON value", line=error.lineno) from None
     except UnicodeDecodeError as error:
@@ -37,45 +35,8 @@ def load(raw: Raw) -> Any:
         raise raw.wrong(
             "is not UTF-8", "UTF-8 text", f"byte 0x{raw.data[error.start]:02x}", line=line
         ) from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise raw.wrong("is no JSON that can be trusted", "each key once, finite numbers", error) from None
-    if _deeper(value, _DEPTH):
-        raise raw.wrong("is nested too deeply", f"at most {_DEPTH} levels")
-    return value
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    body = dict(pairs)
-    if len(body) != len(pairs):
-        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"the key {twice[:60]!r} stands twice in one object")
-    return body
-
-
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON number")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if value in {float("inf"), float("-inf")}:
-        raise ValueError(f"{text[:40]} is too large a number")
-    return value
-
-
-def _deeper(value: Any, levels: int) -> bool:
-    """Whether it is nested deeper, without recursion as deep as an attacker likes."""
-    here = [value]
-    for _ in range(levels):
-        here = [
-            inner
-            for each in here
-            if isinstance(each, dict | list)
-            for inner in (each.values() if isinstance(each, dict) else each)
-        ]
-        if not here:
-            return False
-    return True
 
 
 def hex_digest(algorithm: str, text: Any, raw: Raw, path: object) -> Digest:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime as dt
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from assay.contract import Key, Publisher
 from assay.intake.errors import SignatureRefused
@@ -117,18 +115,6 @@ def strict_base64(text: bytes, *, url: bool = False) -> bytes | None:
     return data if again == text else None
 
 
-def strict_json(data: bytes) -> Any:
-    """One JSON value in UTF-8 in which no key stands twice.
-
-    Raises:
-        ValueError: It is something else.
-    """
-    try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
-    except RecursionError:
-        raise ValueError("it is nested too deep") from None
-
-
 def bad_format(
     what: str, *, expected: str, found: object = None, next_step: str | None = None
 ) -> SignatureRefused:
@@ -193,14 +179,3 @@ def known(keys: Sequence[Key]) -> str:
 def shown(data: bytes, most: int = 16) -> str:
     """The first bytes of a file, for people."""
     return f"{len(data)} bytes that begin with {ascii(data[:most])[2:-1]!r}"
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    body = dict(pairs)
-    if len(body) != len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return body
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")

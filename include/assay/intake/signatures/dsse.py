@@ -16,10 +16,10 @@ from assay.intake.signatures.common import (
     bad_format,
     other_identity,
     shown,
-    strict_json,
     wrong_bytes,
 )
 from assay.intake.signatures.raw import holds, plausible
+from assay.strictjson import strict_json
 
 _MAX_SIGNATURES = 32
 

@@ -17,10 +17,10 @@ from assay.intake.signatures.common import (
     bad_format,
     shown,
     strict_base64,
-    strict_json,
     weak,
     wrong_bytes,
 )
+from assay.strictjson import strict_json
 
 COMPACT = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*\s*")
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from assay.intake.errors import SignatureRefused
 from assay.intake.signatures import jws, numbered, openpgp, openssh, raw, sigstore
-from assay.intake.signatures.common import MAX_SIGNATURE, Case, Made, bad_format, known, strict_json
+from assay.intake.signatures.common import MAX_SIGNATURE, Case, Made, bad_format, known
+from assay.strictjson import strict_json
 
 Check = Callable[[Case], list[Made]]
 _CARRYING = frozenset({"OpenPGP", "DSSE", "signify", "sigstore"})

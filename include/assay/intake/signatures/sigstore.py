@@ -20,9 +20,9 @@ from assay.intake.signatures.common import (
     bad_format,
     other_identity,
     shown,
-    strict_json,
     wrong_bytes,
 )
+from assay.strictjson import strict_json
 
 MEDIA = "application/vnd.dev.sigstore.bundle"
 

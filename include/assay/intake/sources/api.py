@@ -26,6 +26,7 @@ from assay.intake.sources.base import Deadline, Transfer, metered, too_large
 from assay.intake.sources.http import HttpClient, Interrupted, shown
 from assay.intake.sources.made import MadePlace
 from assay.intake.sources.network import pause
+from assay.strictjson import strict_json
 
 _ALGORITHMS = {
     "ed25519": algorithms.ED25519,
@@ -183,21 +184,14 @@ class ApiPlace(MadePlace):
 
     def _parsed(self, body: bytes) -> Any:
         try:
-            page = json.loads(
-                body.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite
-            )
-            if _deeper(page, self._bounds.max_nesting):
-                raise ValueError(f"it is nested deeper than {self._bounds.max_nesting} levels")
-            if b"\\ud" in body.lower():  # half of a surrogate pair is no character
-                json.dumps(page, ensure_ascii=False).encode()
-        except (ValueError, RecursionError) as error:
+            return strict_json(body, depth=self._bounds.max_nesting)
+        except ValueError as error:
             raise SourceRefused(
                 f"a page of {self.shown} is no JSON that can be trusted",
                 expected="UTF-8, each key once, numbers that JSON has",
                 found=str(error)[:200],
                 next_step="tell who runs the service",
             ) from None
-        return page
 
     def _records(self, page: Any) -> list[dict[str, Any]]:
         found = _at(page, self._pages.records)
@@ -283,35 +277,3 @@ def _at(page: Any, path: str) -> Any:
     for name in filter(None, path.split(".")):
         page = page.get(name) if isinstance(page, dict) else None
     return page
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    body = dict(pairs)
-    if len(body) != len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return body
-
-
-def _no_number(text: str) -> None:
-    raise ValueError(f"{text} is no JSON number")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if value in {float("inf"), float("-inf")}:
-        raise ValueError(f"{text[:40]} is too large a number")
-    return value
-
-
-def _deeper(value: Any, levels: int) -> bool:
-    here: Iterator[Any] | list[Any] = [value]
-    for _ in range(levels):
-        here = [
-            inner
-            for each in here
-            if isinstance(each, dict | list)
-            for inner in (each.values() if isinstance(each, dict) else each)
-        ]
-        if not here:
-            return False
-    return True
