@@ -176,11 +176,9 @@ def _contracts(settings: Settings) -> Iterator[Finding]:
 
 
 def _verifiers(settings: Settings) -> Iterator[Finding]:
-    for program, package, signs in (
-        ("gpg", "gnupg", "OpenPGP"),
-        ("ssh-keygen", "openssh-client", "OpenSSH"),
-        ("openssl", "openssl", "CMS"),
-    ):
+    from assay.intake.signatures.tool import PROGRAMS
+
+    for program, (package, signs) in PROGRAMS.items():
         path = shutil.which(program)
         if path is None:
             message = f"no {program}: {signs} signatures cannot be checked"
@@ -190,12 +188,14 @@ def _verifiers(settings: Settings) -> Iterator[Finding]:
 
 
 def _privacy(settings: Settings) -> Iterator[Finding]:
-    if importlib.util.find_spec("dp_accounting") is None:
+    from assay.train.privacy import HOW_TO_GET_ACCOUNTING, accounting_installed
+
+    if not accounting_installed():
         yield _said(
             "privacy",
             Outcome.NOT_CHECKED,
             "no dp-accounting: private training cannot be accounted for",
-            "pip install --no-deps --require-hashes -r requirements-privacy.txt",
+            HOW_TO_GET_ACCOUNTING,
         )
     else:
         version = importlib.metadata.version("dp-accounting")

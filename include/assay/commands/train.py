@@ -118,9 +118,9 @@ def _on_snapshot(line: Line, snapshot: str, tell: Tell) -> dict[str, Any]:
 
 
 def _on_table(line: Line, path: Path, out: Path | None, tell: Tell) -> dict[str, Any]:
+    from assay.canonical import file_sha256
     from assay.intake import read_table
     from assay.line import RunInterrupted, train_apart
-    from assay.model import file_sha256
     from assay.train import training_digest
 
     assert out is not None  # asked for above

@@ -3,7 +3,7 @@
 from assay.model.bundle import LoadedModel, check_bundle, load_bundle, seal_bundle
 from assay.model.card import make_card
 from assay.model.carding import describe_learning, describe_network, describe_privacy
-from assay.model.digest import bundle_digest, file_sha256, model_id
+from assay.model.digest import bundle_digest, model_id
 from assay.model.errors import (
     AnswerNotFinite,
     BundleRefused,
@@ -33,7 +33,6 @@ __all__ = [
     "describe_learning",
     "describe_network",
     "describe_privacy",
-    "file_sha256",
     "find_model",
     "judge_model",
     "load_bundle",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 import stat
@@ -12,18 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from assay.canonical import canonical_json, sha256_hex
+from assay.canonical import canonical_json, file_sha256, sha256_hex
 from assay.model.signing import SIGNATURE_FILE
 
 
 class NotPlain(Exception):
     """An entry of a bundle is something else than a plain file."""
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def bundle_digest(bundle: Path) -> str:

@@ -15,6 +15,7 @@ from assay.model.answers import failed, not_checked, passed
 from assay.model.native import compare_native
 from assay.model.strict import Weights
 from assay.train import BundleSpec
+from assay.train.privacy import HOW_TO_GET_ACCOUNTING, Accountant, accounting_installed
 
 EXAMINED: Final = ("model.native", "model.privacy_spent")
 """Names of the checks."""
@@ -38,15 +39,11 @@ def recount_privacy(spec: BundleSpec) -> Finding:
     report = spec.privacy
     if report is None:
         return passed("privacy_spent", "not differentially private, and it claims nothing else")
-    try:
-        import dp_accounting  # noqa: F401 - asked for here, so that its absence has an answer
-    except ImportError:
+    if not accounting_installed():
         return not_checked(
             "privacy_spent",
-            "dp-accounting is not installed, so that epsilon cannot be computed again; "
-            "install requirements-privacy.txt",
+            f"dp-accounting is not installed, so that epsilon cannot be computed again; {HOW_TO_GET_ACCOUNTING}",
         )
-    from assay.train.privacy import Accountant
 
     try:
         accountant = Accountant(report.sampling_rate, report.settings.noise_multiplier, report.settings.delta)

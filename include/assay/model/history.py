@@ -18,7 +18,7 @@ from assay.model.strict import first_line
 from assay.train import BundleSpec, CurvePoint, read_curve
 from assay.train.batches import updates_per_epoch
 from assay.train.layers import BatchNormSpec, leaves
-from assay.train.network import check_sources
+from assay.train.preconditions import check_sources
 from assay.train.spec import is_plain
 
 _MAX_CURVE_BYTES = 256 * 2**20

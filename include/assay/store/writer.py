@@ -66,11 +66,6 @@ class ObjectWriter:
             os.posix_fadvise(self._file.fileno(), 0, self._written, os.POSIX_FADV_DONTNEED)
             self._let_go = self._written
 
-    @property
-    def so_far(self) -> str:
-        """SHA-256 of the plain bytes that came so far, 64 hex digits."""
-        return self._hash.hexdigest()
-
     def tell(self) -> int:
         """Plain bytes so far."""
         return self._size

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from assay.train.errors import PreconditionError
+from assay.train.preconditions import check_sources
 from assay.train.spec import AggregationSpec
 
 Gradients = npt.NDArray[np.float64]
@@ -38,38 +38,18 @@ class Aggregated(NamedTuple):
     dropped: tuple[int, ...] = ()
 
 
-def _need(rule: str, sources: int, byzantine: int, least: int, formula: str) -> None:
-    if sources < least:
-        raise PreconditionError(
-            f"{rule} cannot stand {byzantine} hostile of {sources} sources",
-            expected=f"at least {least} sources in each batch ({formula})",
-            found=f"{sources} sources",
-            next_step="lower training.byzantine_sources, add sources, or choose another aggregation",
-        )
-
-
-def mean(gradients: Gradients, byzantine: int = 0) -> Aggregated:
+def _mean(gradients: Gradients, byzantine: int = 0) -> Aggregated:
     """The mean of all, which a single hostile source can make anything."""
     return Aggregated(gradients.mean(axis=0))
 
 
-def median(gradients: Gradients, byzantine: int) -> Aggregated:
-    """The median of each coordinate (Yin, Chen, Ramchandran and Bartlett 2018).
-
-    Raises:
-        PreconditionError: Not n > 2f.
-    """
-    _need("median", len(gradients), byzantine, 2 * byzantine + 1, "n > 2f")
+def _median(gradients: Gradients, byzantine: int) -> Aggregated:
+    """The median of each coordinate (Yin, Chen, Ramchandran and Bartlett 2018)."""
     return Aggregated(np.asarray(np.median(gradients, axis=0)))
 
 
-def trimmed_mean(gradients: Gradients, byzantine: int) -> Aggregated:
-    """The mean of each coordinate without its f largest and f smallest (Yin, Chen, Ramchandran and Bartlett 2018).
-
-    Raises:
-        PreconditionError: Not n > 2f.
-    """
-    _need("trimmed_mean", len(gradients), byzantine, 2 * byzantine + 1, "n > 2f")
+def _trimmed_mean(gradients: Gradients, byzantine: int) -> Aggregated:
+    """The mean of each coordinate without its f largest and f smallest (Yin, Chen, Ramchandran and Bartlett 2018)."""
     kept = np.sort(gradients, axis=0)[byzantine : len(gradients) - byzantine]
     return Aggregated(kept.mean(axis=0))
 
@@ -82,46 +62,35 @@ def krum_scores(gradients: Gradients, byzantine: int) -> Gradients:
     return np.asarray(np.sort(squares, axis=1)[:, : len(gradients) - byzantine - 2].sum(axis=1))
 
 
-def krum(gradients: Gradients, byzantine: int) -> Aggregated:
+def _krum(gradients: Gradients, byzantine: int) -> Aggregated:
     """The one gradient that lies closest to its neighbours (Blanchard, El Mhamdi, Guerraoui and Stainer 2017).
 
     Of equal scores the first row wins.
-
-    Raises:
-        PreconditionError: Not n ≥ 2f + 3.
     """
-    return _best("krum", gradients, byzantine, 1)
+    return _best(gradients, byzantine, 1)
 
 
-def multi_krum(gradients: Gradients, byzantine: int) -> Aggregated:
+def _multi_krum(gradients: Gradients, byzantine: int) -> Aggregated:
     """The mean of the n - f gradients with the best scores of krum (the same paper).
 
     Of equal scores the first rows win.
-
-    Raises:
-        PreconditionError: Not n ≥ 2f + 3.
     """
-    return _best("multi_krum", gradients, byzantine, len(gradients) - byzantine)
+    return _best(gradients, byzantine, len(gradients) - byzantine)
 
 
-def _best(rule: str, gradients: Gradients, byzantine: int, count: int) -> Aggregated:
-    _need(rule, len(gradients), byzantine, 2 * byzantine + 3, "n >= 2f + 3")
+def _best(gradients: Gradients, byzantine: int, count: int) -> Aggregated:
     kept = np.sort(np.argsort(krum_scores(gradients, byzantine), kind="stable")[:count])
     dropped = sorted(set(range(len(gradients))) - set(kept.tolist()))
     return Aggregated(gradients[kept].mean(axis=0), tuple(dropped))
 
 
-def geometric_median(gradients: Gradients, byzantine: int) -> Aggregated:
+def _geometric_median(gradients: Gradients, byzantine: int) -> Aggregated:
     """The point with the least sum of distances to all (Pillutla, Kakade and Harchaoui 2022 for learning).
 
     By Weiszfeld's iteration from the mean, in the form of Vardi and Zhang (2000), which does not stop short on one of
     the points. It ends when it moves by less than `WEISZFELD_TOLERANCE` times the mean distance of the points to where
     it is, or after `WEISZFELD_ROUNDS` rounds.
-
-    Raises:
-        PreconditionError: Not n > 2f.
     """
-    _need("geometric_median", len(gradients), byzantine, 2 * byzantine + 1, "n > 2f")
     at = gradients.mean(axis=0)
     for _ in range(WEISZFELD_ROUNDS):
         distances = np.sqrt(np.square(gradients - at).sum(axis=1))
@@ -145,12 +114,12 @@ def geometric_median(gradients: Gradients, byzantine: int) -> Aggregated:
 
 
 _RULES: Final[dict[str, Callable[[Gradients, int], Aggregated]]] = {
-    "mean": mean,
-    "median": median,
-    "trimmed_mean": trimmed_mean,
-    "krum": krum,
-    "multi_krum": multi_krum,
-    "geometric_median": geometric_median,
+    "mean": _mean,
+    "median": _median,
+    "trimmed_mean": _trimmed_mean,
+    "krum": _krum,
+    "multi_krum": _multi_krum,
+    "geometric_median": _geometric_median,
 }
 
 
@@ -164,4 +133,5 @@ def aggregate(gradients: npt.NDArray[np.floating], rule: AggregationSpec) -> Agg
     Raises:
         PreconditionError: There are too few sources for that.
     """
+    check_sources(rule, len(gradients))
     return _RULES[rule.name](gradients.astype(np.float64), rule.byzantine)

@@ -24,11 +24,10 @@ from assay.train.curvefile import CurvePoint
 from assay.train.errors import PrivacyError
 from assay.train.events import Epoch, Event, Failed, Finished, Progress, Started, Warned
 from assay.train.inputs import Inputs, load_inputs, yardsticks
-from assay.train.layers import array_specs
 from assay.train.measure import measure, measured
 from assay.train.output import write_bundle
 from assay.train.plan import Plan, part_of, pieces
-from assay.train.privacy import Accountant, NoiseSource
+from assay.train.privacy import HOW_TO_GET_ACCOUNTING, Accountant, NoiseSource, accounting_installed
 from assay.train.request import TrainRequest
 from assay.train.rowlosses import ROW_LOSSES_FILE, losses_of_epoch
 from assay.train.spec import PrivacyReport, Yardsticks
@@ -175,16 +174,13 @@ class _Run:
     def _account(self, key: bytes) -> None:
         settings = self._request.privacy
         assert settings is not None
-        size = sum(array.size for array in array_specs(self._request.layers) if array.trainable)
-        self._noise = NoiseSource(key, size)
-        self._accountant = Accountant(self._plan.sampling_rate, settings.noise_multiplier, settings.delta)
-        try:
-            self._accountant.spent(1)
-        except ImportError as error:
+        if not accounting_installed():
             raise PrivacyError(
                 "what a private run spends cannot be worked out: dp-accounting is not installed",
-                next_step="pip install -r requirements-privacy.txt",
-            ) from error
+                next_step=HOW_TO_GET_ACCOUNTING,
+            )
+        self._noise = NoiseSource(key, self._request.parameter_count)
+        self._accountant = Accountant(self._plan.sampling_rate, settings.noise_multiplier, settings.delta)
         if settings.max_epsilon is None:
             return
         self._affordable = self._accountant.steps_within(

@@ -20,7 +20,7 @@ from assay.contract.network import (
     MaxPoolLayer,
     SkipLayer,
 )
-from assay.train.errors import PreconditionError, RequestError
+from assay.train.errors import RequestError
 from assay.train.layers import (
     BatchNormSpec,
     ConvSpec,
@@ -39,7 +39,7 @@ from assay.train.layers import (
 )
 from assay.train.limits import oversize
 from assay.train.preprocess import Preprocessing
-from assay.train.spec import AggregationSpec, Class, LossSpec
+from assay.train.spec import Class, LossSpec
 
 if TYPE_CHECKING:
     from assay.train.arrays import PreparedData
@@ -183,22 +183,3 @@ def loss_of(contract: Contract, prepared: PreparedData) -> LossSpec:
     else:
         weights = np.array([training.class_weights[str(each)] for each in classes])
     return loss.model_copy(update={"class_weights": tuple(float(weight) for weight in weights)})
-
-
-def check_sources(aggregation: AggregationSpec, sources: int) -> None:
-    """Whether there are enough sources for what the aggregation promises.
-
-    Krum needs n >= 2f + 3 (Blanchard and others 2017), all others a majority, n > 2f.
-
-    Raises:
-        PreconditionError: There are not.
-    """
-    f = aggregation.byzantine
-    need = 2 * f + 3 if aggregation.name in {"krum", "multi_krum"} else 2 * f + 1
-    if aggregation.name != "mean" and sources < need:
-        raise PreconditionError(
-            f"{aggregation.name} cannot stand {f} hostile of {sources} sources",
-            expected=f"at least {need} sources",
-            found=str(sources),
-            next_step="set training.aggregation to mean, or training.byzantine_sources lower, or add sources",
-        )

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -19,6 +20,12 @@ import numpy.typing as npt
 
 Method = Literal["rdp", "pld"]
 KEY_BYTES = 32
+HOW_TO_GET_ACCOUNTING = "pip install --no-deps --require-hashes -r requirements-privacy.txt"
+
+
+def accounting_installed() -> bool:
+    """Whether dp-accounting is there; it is locked apart from the rest."""
+    return find_spec("dp_accounting") is not None
 
 
 class Spent(NamedTuple):

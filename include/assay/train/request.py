@@ -15,7 +15,8 @@ from assay.contract.optimization import EarlyStopping, Optimizer, Privacy, Sched
 from assay.train.errors import RequestError
 from assay.train.layers import DType, LayerSpec, array_specs, misfit
 from assay.train.limits import oversize
-from assay.train.network import check_sources, loss_of, network_layers, outputs_of
+from assay.train.network import loss_of, network_layers, outputs_of
+from assay.train.preconditions import check_sources
 from assay.train.spec import AggregationSpec, BackendName, Class, LossSpec, Task, _Model
 
 if TYPE_CHECKING:

@@ -14,7 +14,13 @@ from assay.intake.errors import ToolMissing
 from assay.settings import child_environment
 
 _SECONDS = 60.0
-_PACKAGES = {"gpg": "gnupg", "ssh-keygen": "openssh-client", "openssl": "openssl"}
+PROGRAMS = {
+    "gpg": ("gnupg", "OpenPGP"),
+    "ssh-keygen": ("openssh-client", "OpenSSH"),
+    "openssl": ("openssl", "CMS"),
+}
+"""Each program's Debian package, and the signatures that it checks."""
+
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -38,7 +44,7 @@ class Bench:
             raise ToolMissing(
                 f"this machine has no {tool}, which checks signatures of this format",
                 expected=f"{tool} on PATH",
-                next_step=f"install it: apt-get install {_PACKAGES[tool]}",
+                next_step=f"install it: apt-get install {PROGRAMS[tool][0]}",
             )
         self.folder = folder
         self._tool, self._program = tool, found

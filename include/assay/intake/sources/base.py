@@ -131,6 +131,15 @@ def metered(
         yield chunk
 
 
+def too_many_files(shown: str, most: int) -> TooLarge:
+    """The error for a place that holds more files than the contract's bounds let."""
+    return TooLarge(
+        f"{shown} holds too many files",
+        expected=f"at most {most}, manifest and signatures included",
+        next_step="raise bounds.max_files in the contract, if so many files are right",
+    )
+
+
 def too_large(what: str, limit: int, found: int | None = None) -> TooLarge:
     """The error for more bytes than a limit."""
     return TooLarge(

@@ -9,9 +9,9 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from assay.intake.errors import LandingFailed, LocationError, NotThere, SourceRefused, TooLarge
+from assay.intake.errors import LandingFailed, LocationError, NotThere, SourceRefused
 from assay.intake.manifests import visible
-from assay.intake.sources.base import CHUNK, Deadline, Listing, Sink, T, metered, too_large
+from assay.intake.sources.base import CHUNK, Deadline, Listing, Sink, T, metered, too_large, too_many_files
 
 _DEPTH = 64
 _KINDS = {
@@ -92,11 +92,7 @@ class FolderPlace:
                     kind = stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode)
                     found.refused[_text(path)] = _KINDS.get(kind, "no regular file")
                 if len(found.files) + len(found.refused) + len(folders) > most:
-                    raise TooLarge(
-                        f"{self.shown} holds too many files",
-                        expected=f"at most {most}, manifest and signatures included",
-                        next_step="raise bounds.max_files in the contract, if so many files are right",
-                    )
+                    raise too_many_files(self.shown, most)
         return found
 
     def close(self) -> None:

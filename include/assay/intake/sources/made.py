@@ -7,7 +7,6 @@ signed. It holds no time, so that the same answers are the same delivery.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -15,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from assay.canonical import file_sha256
 from assay.intake.errors import LandingFailed
 from assay.intake.sources.base import Deadline, Listing, Sink, T
 from assay.intake.sources.folder import FolderPlace
@@ -86,7 +86,7 @@ class MadePlace:
             account = self.make(folder)
             text = json.dumps(account, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
             (folder / ACCOUNT).write_text(text, "utf-8")
-            lines = [f"{_sha256(folder / name)}  {name}\n" for name in sorted((account["file"], ACCOUNT))]
+            lines = [f"{file_sha256(folder / name)}  {name}\n" for name in sorted((account["file"], ACCOUNT))]
             (folder / MANIFEST).write_text("".join(lines), "utf-8")
         except OSError as error:
             raise LandingFailed(
@@ -97,8 +97,3 @@ class MadePlace:
             ) from error
         self._folder = FolderPlace(str(folder), self.deadline)
         return self._folder
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

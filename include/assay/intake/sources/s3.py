@@ -18,9 +18,18 @@ from assay.intake.errors import (
     NotThere,
     SourceRefused,
     SourceUnreachable,
-    TooLarge,
 )
-from assay.intake.sources.base import CHUNK, Deadline, Listing, Sink, T, Transfer, metered, too_large
+from assay.intake.sources.base import (
+    CHUNK,
+    Deadline,
+    Listing,
+    Sink,
+    T,
+    Transfer,
+    metered,
+    too_large,
+    too_many_files,
+)
 from assay.intake.sources.network import Pace, credentials_of, pause
 
 _MOST_PINNED = 1_000_000
@@ -99,7 +108,7 @@ class S3Place:
         """See `Place.listing`."""
         pins = self._pinned(most)
         if len(pins) > most:
-            raise self._too_many(most)
+            raise too_many_files(self.shown, most)
         return Listing({path: pin.size for path, pin in pins.items()})
 
     def close(self) -> None:
@@ -174,15 +183,8 @@ class S3Place:
                 version = each.get("VersionId")
                 pins[path] = _Pin(each["Size"], each["ETag"], None if version in {None, "null"} else version)
                 if len(pins) > most:
-                    raise self._too_many(most)
+                    raise too_many_files(self.shown, most)
         return pins
-
-    def _too_many(self, most: int) -> TooLarge:
-        return TooLarge(
-            f"{self.shown} holds too many files",
-            expected=f"at most {most}, manifest and signatures included",
-            next_step="raise bounds.max_files in the contract, if so many files are right",
-        )
 
     def _judged(self, error: Exception, what: str) -> str:
         """What went wrong, if another attempt may mend it; else raises."""

@@ -21,10 +21,9 @@ from assay.intake.errors import (
     NotThere,
     SourceRefused,
     SourceUnreachable,
-    TooLarge,
 )
 from assay.intake.manifests import visible
-from assay.intake.sources.base import Deadline, Listing, Sink, T, Transfer, metered, too_large
+from assay.intake.sources.base import Deadline, Listing, Sink, T, Transfer, metered, too_large, too_many_files
 from assay.intake.sources.network import Pace, credentials_of, pause
 from assay.settings import Connection
 
@@ -159,11 +158,7 @@ class SftpPlace:
                         "a symbolic link" if stat.S_ISLNK(mode) else "no regular file"
                     )
                 if len(found.files) + len(found.refused) + len(folders) > most:
-                    raise TooLarge(
-                        f"{self.shown} holds too many files",
-                        expected=f"at most {most}, manifest and signatures included",
-                        next_step="raise bounds.max_files in the contract, if so many files are right",
-                    )
+                    raise too_many_files(self.shown, most)
         return found
 
     def _regular(self, sftp: SFTPClient, path: str, what: str) -> Any:

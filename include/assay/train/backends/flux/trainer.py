@@ -13,7 +13,9 @@ from assay.train.backends import Array, Batches, Evaluation, Noise, Problem, Row
 from assay.train.backends.flux.blueprint import make_blueprint, make_rule, slot_names
 from assay.train.backends.flux.starting import choose_device, julia_started, lend, start_julia
 from assay.train.errors import PreconditionError
-from assay.train.layers import ArraySpec, BatchNormSpec, array_specs, leaves
+from assay.train.layers import ArraySpec, array_specs
+from assay.train.preconditions import check_problem, check_sources
+from assay.train.spec import AggregationSpec
 
 NATIVE_FILE = "model.jls"
 
@@ -38,7 +40,7 @@ class FluxTrainer:
     def __init__(
         self, problem: Problem, device: str = "auto", on_wait: Callable[[str], None] = lambda _text: None
     ) -> None:
-        _refuse_mixed_rows(problem)
+        check_problem(problem)
         if not julia_started():
             on_wait("starting Julia; the first start on a machine compiles Flux and takes minutes")
         julia = start_julia()
@@ -119,12 +121,12 @@ class FluxTrainer:
         cause = getattr(error, "exception", None)
         if cause is None or not self._jl.is_unstandable(cause):
             return error
-        return PreconditionError(
-            f"{cause.rule} cannot stand {cause.byzantine} hostile of {cause.found} sources",
-            expected=f"at least {cause.least} sources in each batch",
-            found=f"{cause.found} sources",
-            next_step="lower training.byzantine_sources, add sources, or choose another aggregation",
-        )
+        rule = AggregationSpec.model_validate({"name": str(cause.rule), "byzantine": int(cause.byzantine)})
+        try:
+            check_sources(rule, int(cause.found))
+        except PreconditionError as refusal:
+            return refusal
+        return error
 
     def evaluate(self, rows: Rows) -> Evaluation:
         """See `Trainer.evaluate`."""
@@ -205,18 +207,6 @@ class FluxTrainer:
 
         found = [one(spec) for spec in self._specs if spec.trainable is trainable]
         return np.concatenate([*found, np.empty(0, dtype=self._problem.dtype)])
-
-
-def _refuse_mixed_rows(problem: Problem) -> None:
-    robust = problem.aggregation.name != "mean"
-    if robust and problem.sources is None:
-        raise PreconditionError(f"{problem.aggregation.name} needs to know each row's source")
-    mixing = any(isinstance(layer, BatchNormSpec) for _, layer in leaves(problem.layers))
-    if mixing and (problem.clipping or robust):
-        raise PreconditionError(
-            "batch_norm mixes the rows of a batch: neither a row's nor a source's gradient can be told apart",
-            next_step="use layer_norm, or neither privacy nor a robust aggregation",
-        )
 
 
 def _stats(tally: Any, losses: npt.NDArray[np.float32]) -> Stats:

@@ -17,7 +17,7 @@ from assay.train.backends.reference.losses import RowLosses, hits_or_squares, ro
 from assay.train.backends.reference.network import Network
 from assay.train.backends.reference.optimizers import Rule
 from assay.train.errors import PreconditionError
-from assay.train.layers import BatchNormSpec, leaves
+from assay.train.preconditions import check_problem
 
 EVALUATION_ROWS = 8192
 
@@ -58,15 +58,7 @@ class ReferenceTrainer:
         self.versions = {"numpy": np.__version__}
         self._problem = problem
         self._robust = problem.aggregation.name != "mean"
-        if (problem.clipping or self._robust) and any(
-            isinstance(layer, BatchNormSpec) for _, layer in leaves(problem.layers)
-        ):
-            raise PreconditionError(
-                "batch_norm mixes the rows of a batch: neither a row's nor a source's gradient can be told apart",
-                next_step="use layer_norm, or neither privacy nor a robust aggregation",
-            )
-        if self._robust and problem.sources is None:
-            raise PreconditionError(f"{problem.aggregation.name} needs to know each row's source")
+        check_problem(problem)
         self._network = Network(problem.layers, problem.weights, problem.dtype)
         self._rule = Rule(problem.optimizer, self._network.flat)
 
