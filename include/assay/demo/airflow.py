@@ -82,6 +82,11 @@ class LocalAirflow:
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "5",
+            # The local executor drops a task that comes back from its trigger while the process that deferred it is
+            # still ending, as on a slow machine; the scheduler then takes it up again after this time, not after 600 s.
+            "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "45",
+            "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "10",
+            "AIRFLOW__SCHEDULER__NUM_STUCK_IN_QUEUED_RETRIES": "5",
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
             **environment,
         }
@@ -285,7 +290,10 @@ class AirflowClient:
                 return state
             on_tick()
             time.sleep(0.5)
-        raise AirflowTimeout(f"run {run_id} of {dag_id} did not end within {timeout:.0f} s", found=state)
+        tasks = ", ".join(f"{task['task_id']} {task['state']}" for task in self.tasks(dag_id, run_id))
+        raise AirflowTimeout(
+            f"run {run_id} of {dag_id} did not end within {timeout:.0f} s", found=f"{state}: {tasks}"
+        )
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> Any:
         """What a task returned; None when it returned nothing."""

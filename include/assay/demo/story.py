@@ -22,9 +22,8 @@ from assay.quarantine import list_cases
 
 INTAKE, TRAINING = "adult__intake", "adult__training"
 ABSURD_LEARNING_RATE = 30.0
-_ANSWER_DELAY = (
-    3.0  # seconds: an answer that comes in the moment of the question can be lost by the local executor
-)
+_ANSWER_DELAY = 3.0
+"""Seconds that the task which asks has to end: the local executor can lose one that goes on before it has ended."""
 
 
 @dataclass
@@ -145,7 +144,9 @@ class Story:
         caught = sum(item["caught"] for item in self.truth if item["kind"] != "clean rows")
         poisoned = sum(item["rows"] for item in self.truth if item["kind"] != "clean rows")
         seen = f"west held ({caught} of {poisoned} poisoned rows caught); clean rest admitted; challenger {verdict}"
-        return state == "success" and consistent and west.state == "admitted", seen
+        if state == "success" and consistent and west.state == "admitted":
+            return True, seen
+        return False, f"{seen}; intake {state}, delivery {west.state}, training {trained}"
 
     def _runaway(self) -> tuple[bool, str]:
         with self._registry() as session:
@@ -173,7 +174,7 @@ class Story:
             if task_id not in asked:
                 asked[task_id] = time.monotonic()
                 self.say("step 4 of 5: a delivery is held; Airflow waits for the human")
-            elif time.monotonic() - asked[task_id] > _ANSWER_DELAY:
+            elif time.monotonic() - asked[task_id] > _ANSWER_DELAY and self._deferred(run_id, task_id):
                 self.airflow.answer(
                     INTAKE, run_id, task_id, str(answer), {"reason": "evidence looked at; keep the rest"}
                 )
@@ -181,6 +182,10 @@ class Story:
 
         state = self.airflow.wait(INTAKE, run_id, 600, tick)
         return state, run_id
+
+    def _deferred(self, run_id: str, task_id: str) -> bool:
+        states = {task["task_id"]: task["state"] for task in self.airflow.tasks(INTAKE, run_id)}
+        return bool(states[task_id] == "deferred")
 
     def _training(self, after: int) -> str:
         """Wait for the training run that the newest snapshot started."""
