@@ -110,6 +110,27 @@ bench-intake: $(STAMP) ## time verifying and landing beside other tools (ARGS=--
 bench-flux: $(STAMP) ## time training through Flux beside a loop written by hand (needs Julia)
 	@$(BIN)/python benchmarks/flux_overhead.py $(ARGS)
 
+.PHONY: bench-detection
+bench-detection: $(STAMP) ## how well screening finds poison, beside other tools (ARGS=--quick for a small one)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.detection $(ARGS)
+
+.PHONY: bench-peers
+bench-peers: $(STAMP) ## fetch the other tools that bench-detection runs, into a folder of their own
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --target .assay/peers --no-deps --require-hashes \
+	  -r benchmarks/requirements-peers.txt
+
+.PHONY: bench-dirty
+bench-dirty: $(STAMP) ## screen public tables that are dirty by themselves; writes docs/dirty-data.md and its pictures
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.dirty_data --page docs/dirty-data.md $(ARGS)
+
+.PHONY: bench-ledger
+bench-ledger: $(STAMP) ## time appends, proofs, full checks and row hashes (ARGS=--quick for a small one)
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/ledger.py $(ARGS)
+
+.PHONY: bench-scale
+bench-scale: $(STAMP) ## time screening 100 k to 5 M rows beside PyOD and cleanlab (ARGS=--quick for a small one)
+	@$(BIN)/python benchmarks/screen_scale.py $(ARGS)
+
 .PHONY: bench-line
 bench-line: $(STAMP) ## time the whole line
 	@$(BIN)/python benchmarks/line.py $(ARGS)
@@ -129,6 +150,7 @@ lock: $(STAMP) ## pin and hash requirements*.in again (ARGS=--upgrade for newer 
 	@$(COMPILE) $(ARGS) requirements.in -o requirements.txt
 	@$(COMPILE) $(ARGS) --override <(echo 'attrs>=24.2') -c requirements.txt requirements-privacy.in -o requirements-privacy.txt
 	@$(COMPILE) $(ARGS) requirements-dev.in -o requirements-dev.txt
+	@$(BIN)/python benchmarks/lock_peers.py
 
 .PHONY: clean
 clean: ## take away everything that is not in the repository: .venv, .assay, caches

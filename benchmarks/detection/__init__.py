@@ -1,0 +1,1 @@
+"""How well screening finds poison: tables, attacks with known truth, tools, measures."""
