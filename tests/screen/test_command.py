@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from rich.console import Console
 from typer.testing import CliRunner
 
+from assay.commands._progress import rows_bar
 from assay.commands.screen import app
 from tests.screen import attacks
 
@@ -114,3 +119,38 @@ def test_a_file_cut_short_is_an_error_not_a_traceback(folder: Path) -> None:
     assert code in (1, 2)
     assert "error" in output
     assert not (folder / "out.parquet").exists()
+
+
+def test_trusted_rows_that_are_not_the_pinned_ones_are_refused(folder: Path, tmp_path: Path) -> None:
+    """Whoever can change the reference can change every verdict."""
+    raw = yaml.safe_load((folder / "contract.yaml").read_text())
+    right = hashlib.sha256((folder / "trusted.parquet").read_bytes()).hexdigest()
+    for pinned, expected in ((right, 0), ("0" * 64, 1)):
+        raw["trusted"] = {"uri": str(folder / "trusted.parquet"), "sha256": pinned}
+        (tmp_path / "pinned.yaml").write_text(yaml.safe_dump(raw))
+        result = runner.invoke(
+            app,
+            [
+                str(folder / "clean.parquet"),
+                "-c",
+                str(tmp_path / "pinned.yaml"),
+                "-o",
+                str(tmp_path / "o.parquet"),
+            ],
+        )
+        assert result.exit_code == expected
+    assert "not the one that the contract pins" in result.output
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_long_work_shows_a_bar_on_a_terminal_only(terminal: bool) -> None:
+    """Anew for each pass over the rows; nothing in a log."""
+    drawn = io.StringIO()
+    batch = pa.record_batch({"x": [1, 2, 3]})
+    console = Console(file=drawn, force_terminal=terminal, width=120)
+    with rows_bar(6, console) as watched:
+        opener = watched(lambda size: [batch, batch])
+        for _ in range(2):
+            assert sum(b.num_rows for b in opener(10)) == 6
+    assert ("scoring" in drawn.getvalue()) is terminal
+    assert terminal or drawn.getvalue() == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections import Counter
@@ -16,11 +17,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from assay.commands._progress import Batches, rows_bar
 from assay.commands._shared import ContractOption, JsonFlag, emit, existing, guarded, load, print_findings
 from assay.contract import Contract
 from assay.errors import UsageError
 from assay.findings import Outcome
-from assay.screen import Rows, ScreenReport
+from assay.screen import Rows, ScreenError, ScreenReport
 
 app = typer.Typer(add_completion=False)
 
@@ -30,7 +32,6 @@ _SHOWN = 10
 @app.command()
 @guarded
 def screen(
-    table: Annotated[Path, typer.Argument(help="Parquet or CSV file to screen.", show_default=False)],
     contract: ContractOption,
     out: Annotated[
         Path,
@@ -41,15 +42,38 @@ def screen(
             show_default=False,
         ),
     ],
+    table: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Table to screen: Parquet, Arrow, CSV or JSON Lines, plain or compressed (.gz, .zst).",
+            show_default=False,
+        ),
+    ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            "--run",
+            help="Instead of a table: the rows that this run or model learnt from, by their losses and by their place "
+            "in the model.",
+        ),
+    ] = None,
     trusted: Annotated[
         Path | None,
         typer.Option(
             "--trusted",
-            help="Small hand-checked table to compare with [default: the contract's trusted.uri].",
+            help="Small hand-checked table to compare with (default: the contract's trusted.uri).",
         ),
     ] = None,
     previous: Annotated[
         Path | None, typer.Option("--previous", help="The accepted snapshot, to compare with by key.")
+    ] = None,
+    corrections: Annotated[
+        Path | None,
+        typer.Option(
+            "--corrections",
+            help="The publisher's list of corrections to the accepted snapshot; its signature lies beside it "
+            "(FILE.minisig, FILE.sig, ...).",
+        ),
     ] = None,
     findings: Annotated[
         Path | None,
@@ -65,25 +89,18 @@ def screen(
     3 nothing could be checked.
     """
     agreed = load(contract)
-    batch = existing(table, "table")
-    for path in filter(None, (out, findings)):
-        if path.resolve() in {p.resolve() for p in (table, trusted, previous) if p is not None}:
-            raise UsageError(
-                f"{path} is an input and would be overwritten", next_step="name another file for the output"
-            )
-    reference = existing(trusted, "trusted table") if trusted is not None else _declared(agreed, contract)
-    history = existing(previous, "accepted snapshot") if previous is not None else None
-
-    from assay.screen import screen as run
-
-    with Console(stderr=True).status("screening"):
-        report = run(
-            _rows(batch, agreed, "batch"),
-            agreed,
-            trusted=None if reference is None else _rows(reference, agreed, "trusted set"),
-            previous=None if history is None else _rows(history, agreed, "accepted snapshot"),
-            seed=agreed.screen.seed,
+    if (table is None) == (run is None) or (run is not None and (trusted or previous or corrections)):
+        raise UsageError(
+            "either a table is screened or a run",
+            expected="assay screen TABLE ... or assay screen --run RUN, the latter without --trusted, --previous and "
+            "--corrections: the line knows them",
+            next_step="leave one of the two out",
         )
+    if run is not None:
+        report = _of_run(contract, run)
+    else:
+        assert table is not None
+        report = _of_table(agreed, table, trusted, previous, corrections, [out, findings])
     _write(out, lambda path: _parquet(report.rows, path))
     if findings is not None:
         text = json.dumps(_findings(report), indent=2, ensure_ascii=False) + "\n"
@@ -92,28 +109,100 @@ def screen(
     raise typer.Exit(report.outcome.exit_code)
 
 
-def _declared(contract: Contract, path: Path) -> Path | None:
-    """The contract's own trusted set; a relative path starts at the contract's folder."""
+def _of_run(contract: Path, run: str) -> ScreenReport:
+    """A registered run's rows, by what it kept."""
+    from assay.line import Line, screen_run
+
+    with Line.open(contract) as line, Console(stderr=True).status("screening"):
+        return screen_run(line, run)
+
+
+def _of_table(
+    agreed: Contract,
+    table: Path,
+    trusted: Path | None,
+    previous: Path | None,
+    corrections: Path | None,
+    outputs: list[Path | None],
+) -> ScreenReport:
+    batch = existing(table, "table")
+    for path in filter(None, outputs):
+        if path.resolve() in {p.resolve() for p in (table, trusted, previous, corrections) if p is not None}:
+            raise UsageError(
+                f"{path} is an input and would be overwritten", next_step="name another file for the output"
+            )
+    reference = existing(trusted, "trusted table") if trusted is not None else _declared(agreed)
+    history = existing(previous, "accepted snapshot") if previous is not None else None
+
+    lists = []
+    if corrections is not None:
+        from assay.commands._corrections import signed_corrections
+
+        lists.append(signed_corrections(existing(corrections, "correction list"), agreed))
+
+    from assay.screen import screen as screened
+
+    with rows_bar(_row_count(batch)) as watched:
+        return screened(
+            _rows(batch, agreed, "batch", watched),
+            agreed,
+            trusted=None if reference is None else _rows(reference, agreed, "trusted set"),
+            previous=None if history is None else _rows(history, agreed, "accepted snapshot"),
+            seed=agreed.screen.seed,
+            corrections=lists,
+        )
+
+
+def _declared(contract: Contract) -> Path | None:
+    """The contract's own trusted set; a relative path starts at the contract's folder.
+
+    Raises:
+        UsageError: It is not a local file, or not there.
+        ScreenError: Its digest is not the one that the contract pins.
+    """
     if contract.trusted is None:
         return None
-    found = Path(contract.trusted.uri.removeprefix("file://"))
-    if "://" in str(found):
+    place = contract.locate(contract.trusted.uri)
+    if "://" in place:
         raise UsageError(
             f"the contract's trusted set is at {contract.trusted.uri}",
             next_step="fetch it and name the copy with --trusted",
         )
-    here = found if found.is_absolute() else path.parent / found
-    return existing(here, "trusted table (from the contract's trusted.uri)")
+    found = existing(Path(place), "trusted table (from the contract's trusted.uri)")
+    pinned = contract.trusted.sha256
+    if pinned is not None:
+        with found.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != pinned:
+            raise ScreenError(
+                f"the trusted set {found} is not the one that the contract pins",
+                expected=f"SHA-256 {pinned}",
+                found=digest,
+                next_step="restore the file, or pin the new one in trusted.sha256 after checking it",
+            )
+    return found
 
 
-def _rows(path: Path, contract: Contract, name: str) -> Rows:
+def _row_count(path: Path) -> int | None:
+    """How many rows a Parquet file says that it has; None for other formats, which would have to be read for it."""
+    import pyarrow.parquet as pq
+
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (OSError, pa.ArrowException):
+        return None
+
+
+def _rows(
+    path: Path, contract: Contract, name: str, watched: Callable[[Batches], Batches] = lambda opener: opener
+) -> Rows:
     """The file as the contract types it; a cell that does not fit its type ends the reading with its place named."""
     from assay.intake.tables import read_batches
 
     def opener(batch_rows: int) -> Iterable[pa.RecordBatch]:
         return read_batches(path, contract, batch_rows=batch_rows)
 
-    return Rows(opener, f"{name} {path}")
+    return Rows(watched(opener), f"{name} {path}")
 
 
 def _write(path: Path, write: Callable[[Path], Any]) -> None:
@@ -146,6 +235,7 @@ def _payload(report: ScreenReport, out: Path, findings: Path | None) -> dict[str
         "quarantined": report.quarantined,
         "fraction": report.fraction,
         "hold_above": report.hold_above,
+        "why_held": list(report.why_held),
         "report": str(out),
         "findings_file": None if findings is None else str(findings),
         "findings": _findings(report),
@@ -158,6 +248,8 @@ def _print(console: Console, report: ScreenReport, out: Path) -> None:
         f"[{style}]{report.verdict.value}[/]: {report.quarantined:,} of {report.rows.num_rows:,} rows quarantined "
         f"({report.fraction:.2%}; held above {report.hold_above:.0%}), compared with: {report.tier}"
     )
+    for reason in report.why_held:
+        console.print(f"held: {escape(reason)}")
     print_findings(console, report.findings)
     chosen = (
         report.rows.filter(pc.equal(report.rows["verdict"], "quarantine")) if report.quarantined else None

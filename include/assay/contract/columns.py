@@ -29,6 +29,10 @@ class Column(Model):
         default=None, description="Regular expression that each string must match in full."
     )
     max_length: int | None = Field(default=None, gt=0)
+    role: Literal["category", "text"] | None = Field(
+        default=None,
+        description="What strings are: one of some values, or free text. By default the values decide.",
+    )
 
     @field_validator("min", "max", mode="before")
     @classmethod
@@ -58,6 +62,8 @@ class Column(Model):
             raise Complaint(
                 f"max_length makes no sense for type {self.type}", fix="leave it out", at=("max_length",)
             )
+        if self.role is not None and self.type != "string":
+            raise Complaint(f"role makes no sense for type {self.type}", fix="leave it out", at=("role",))
         for number, value in enumerate(self.allowed or ()):
             _check_value(value, self.type, ("allowed", number))
         return self

@@ -83,6 +83,18 @@ class Screen(Model):
     hold_delivery_above: float = Field(
         default=0.10, ge=0, le=1, description="Quarantined fraction that holds a delivery."
     )
+    hold_on_drift: Literal["never", "large", "any"] = Field(
+        default="large",
+        description="Which drift against trusted and accepted rows holds a delivery; `large`: so much that scores "
+        "calibrated on those rows no longer speak of these.",
+    )
+    max_corrections: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="Largest share of the accepted snapshot's rows that the signed correction lists of a batch may "
+        "change.",
+    )
     fit_rows: int = Field(default=20_000, gt=0, description="Detectors are fitted on at most this many rows.")
     batch_rows: int = Field(default=65_536, gt=0, description="Rows scored at a time; sets the memory used.")
     seed: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from fnmatch import fnmatchcase
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
@@ -60,6 +61,11 @@ class Source(Model):
     certificate: str | None = Field(
         default=None,
         description="File name of the signer's certificates (PEM), for keys that pin an authority.",
+    )
+    corrections: str | None = Field(
+        default=None,
+        description="File name of the list of corrections to admitted rows, where a delivery has one; the manifest "
+        "lists it.",
     )
     on_repeat: Literal["reject", "skip"] = Field(
         default="reject",
@@ -153,9 +159,37 @@ class Source(Model):
                     fix="name a file that lies in the delivery itself",
                     at=(field,),
                 )
+        self._check_corrections()
         others = [*self.signature_files, *([] if self.certificate is None else [self.certificate])]
         if len(set(others)) != len(others) or self.certificate == self.manifest:
             raise Complaint("the same file is named twice", fix="name each file once", at=(signing,))
+
+    def _check_corrections(self) -> None:
+        name = self.corrections
+        if name is None:
+            return
+        at = ("corrections",)
+        if (
+            not name.endswith(".json")
+            or "/" in name
+            or "\\" in name
+            or name in self.own_files | {"delivery.json"}
+        ):
+            raise Complaint(
+                f"{name!r} cannot be a correction list",
+                fix="name a .json file of its own that lies in the delivery, e.g. corrections.json",
+                at=at,
+            )
+        if not self.signature_files:
+            raise Complaint(
+                "a correction list counts only under a signature, and this source has none",
+                fix="name the signature over the manifest in `signature`",
+                at=at,
+            )
+        if self.files and not any(fnmatchcase(name, pattern) for pattern in self.files):
+            raise Complaint(
+                f"none of the patterns in `files` takes {name!r} in", fix="add its name to `files`", at=at
+            )
 
     @property
     def signature_files(self) -> tuple[str, ...]:

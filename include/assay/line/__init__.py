@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from assay.line.inspect import screen, validate
     from assay.line.intake import land, verdicts
     from assay.line.judging import judge, load_model, promote, promote_as, roll_back
+    from assay.line.rescreen import penultimate, screen_run
     from assay.line.review import decide, record_decision, settle
     from assay.line.runs import row_losses
     from assay.line.training import train, train_apart, train_table
@@ -48,6 +49,7 @@ _HOMES = {
     "intake": ("land", "verdicts"),
     "review": ("decide", "record_decision", "settle"),
     "judging": ("judge", "load_model", "promote", "promote_as", "roll_back"),
+    "rescreen": ("penultimate", "screen_run"),
     "runs": ("row_losses",),
     "training": ("train", "train_apart", "train_table"),
 }
@@ -69,12 +71,14 @@ __all__ = [
     "judge",
     "land",
     "load_model",
+    "penultimate",
     "promote",
     "promote_as",
     "record_decision",
     "roll_back",
     "row_losses",
     "screen",
+    "screen_run",
     "settle",
     "train",
     "train_apart",

@@ -19,9 +19,10 @@ from assay.findings import Finding, Outcome, Scope, Severity, Verdict
 from assay.intake.tables import ReadError, table_schema
 from assay.line.context import Line
 from assay.line.errors import DeliveryRejected
-from assay.line.rows import data_files, delivery_batches, picked, trusted_table, without
+from assay.line.remembered import correction_lists, rejected_rows
+from assay.line.rows import DataFile, data_files, delivery_batches, picked, trusted_table, without
 from assay.line.snapshots import snapshot_file
-from assay.quarantine import open_case
+from assay.quarantine import CaseView, list_cases, open_case
 from assay.store import put_table, read_table
 
 Numbers = npt.NDArray[np.int64]
@@ -84,9 +85,14 @@ def validate(line: Line, deliveries: list[str]) -> dict[str, Any]:
             )
             line.record(
                 "delivery-validated",
-                [(delivery_id, _manifest(session, delivery_id))],
-                {"delivery": delivery_id, "rows": result.rows, "failing": facts["failing"]},
-                inputs=[("failing-rows", stored.sha256)],
+                [(delivery_id, _manifest(session, delivery_id)), ("failing-rows", stored.sha256)],
+                {
+                    "delivery": delivery_id,
+                    "rows": result.rows,
+                    "failing": facts["failing"],
+                    "verdict": None,
+                },
+                inputs=_inputs_of(files),
                 findings=result.findings,
                 session=session,
             )
@@ -133,6 +139,8 @@ def screen(line: Line, deliveries: list[str]) -> dict[str, Any]:
         trusted=_trusted(line, schema),
         previous=str(snapshot_file(line, previous, work / "previous.parquet", schema)) if previous else None,
         seed=line.contract.screen.seed,
+        corrections=correction_lists(line, alive, {d: len(numbers[d]) for d in alive}),
+        rejected=rejected_rows(line, schema, SOURCE_COLUMN),
     )
     stored = put_table(line.store, report.rows)
     offset, held, quarantined, lines = 0, [], 0, []
@@ -149,7 +157,8 @@ def screen(line: Line, deliveries: list[str]) -> dict[str, Any]:
                 f"{share:.1%} of its rows look poisoned (limit {line.contract.screen.hold_delivery_above:.1%})"
             )
         why += [f.message for f in report.findings if _names(f, sources[delivery_id])]
-        _open_cases(line, delivery_id, mine, rows, bad, failing[delivery_id], why)
+        why += report.why_held
+        cases = _open_cases(line, delivery_id, mine, rows, bad, failing[delivery_id], why)
         facts = {
             "report": stored.sha256,
             "first": offset - len(rows),
@@ -167,7 +176,11 @@ def screen(line: Line, deliveries: list[str]) -> dict[str, Any]:
             )
             line.record(
                 "delivery-screened",
-                [(delivery_id, manifests[delivery_id])],
+                [
+                    (delivery_id, manifests[delivery_id]),
+                    ("screen-report", stored.sha256),
+                    *((case.id, case.digest) for case in cases),
+                ],
                 {
                     "delivery": delivery_id,
                     "verdict": "hold" if why else "accept",
@@ -175,9 +188,12 @@ def screen(line: Line, deliveries: list[str]) -> dict[str, Any]:
                     "tier": report.tier,
                     "rows": len(rows),
                     "quarantined": len(bad),
+                    "cases": [{"case": c.id, "kind": c.kind, "rows": c.rows} for c in cases],
                 },
-                inputs=[("screen-report", stored.sha256)]
-                + ([(previous.id, previous.manifest_object)] if previous else []),
+                inputs=[
+                    *_inputs_of(data_files(line, delivery_id)),
+                    *([(previous.id, previous.manifest_object)] if previous else []),
+                ],
                 findings=report.findings,
                 session=session,
             )
@@ -266,7 +282,7 @@ def _open_cases(
     bad: Numbers,
     failing: Numbers,
     why: list[str],
-) -> None:
+) -> list[CaseView]:
     """A case for rows that failed validation, one for rows that look poisoned, one for the delivery if it is held."""
     common: dict[str, Any] = {
         "database": line.database,
@@ -310,6 +326,7 @@ def _open_cases(
             evidence={"why": why},
             blocking=True,
         )
+    return sorted(list_cases(line.database, delivery_id=delivery_id), key=lambda case: case.id)
 
 
 def _names(finding: Finding, source: str) -> bool:
@@ -320,6 +337,11 @@ def _names(finding: Finding, source: str) -> bool:
 
 def _freshness_unknown(finding: Finding) -> bool:
     return finding.check.startswith("intake.freshness") and finding.outcome is Outcome.NOT_CHECKED
+
+
+def _inputs_of(files: list[DataFile]) -> list[tuple[str, str | None] | str]:
+    """What a step that read these files worked on, for its statement."""
+    return [(f"file:{file.path}", file.sha256) for file in files]
 
 
 def _manifest(session: Any, delivery_id: str) -> str:
@@ -342,7 +364,8 @@ def _reject(line: Line, delivery_id: str, error: Exception) -> None:
         line.record(
             "delivery-validated",
             [(delivery_id, _manifest(session, delivery_id))],
-            {"delivery": delivery_id, "verdict": "reject"},
+            {"delivery": delivery_id, "rows": None, "failing": None, "verdict": "reject"},
+            inputs=_inputs_of(data_files(line, delivery_id)),
             findings=[finding],
             session=session,
         )

@@ -49,6 +49,8 @@ def land(line: Line, source_id: str) -> dict[str, Any]:
         return {"source": source_id, "delivery": None, "verdict": None}
     with line.database.write() as session:
         add_findings(session, proof.delivery_id, proof.findings)
+        landed = get_delivery(session, proof.delivery_id)
+        assert landed is not None, "verification registers what it verifies"
         if proof.verdict is Verdict.REJECT:
             advance_delivery(session, proof.delivery_id, "rejected", verdict="reject")
         line.record(
@@ -61,6 +63,8 @@ def land(line: Line, source_id: str) -> dict[str, Any]:
                 "key": proof.key_id,
                 "sequence": proof.sequence,
                 "signed_at": proof.signed_at,
+                "first_seen": landed.first_seen,
+                "files": len(proof.files),
                 "verdict": str(proof.verdict),
             },
             inputs=[(f"file:{file.path}", file.sha256) for file in proof.files]

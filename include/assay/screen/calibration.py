@@ -32,14 +32,14 @@ class Calibrator:
         self.null = np.sort(null[np.isfinite(null)])
         self.floor = floor
         self.size = m = len(self.null)
-        self.shape, self.scale, self._start = 0.0, 1.0, 0.0
+        self.shape, self.scale, self.start = 0.0, 1.0, 0.0
         if m == 0:
             return
         self._values, first = np.unique(self.null, return_index=True)
         self._logs = np.log((1.0 + m - first) / (m + 1.0))
         k = min(max(10, m // 10), m - 1)
-        self._start = float(self.null[m - k - 1])
-        above = self.null[m - k :] - self._start
+        self.start = float(self.null[m - k - 1])
+        above = self.null[m - k :] - self.start
         mean = float(above.mean()) if k else 0.0
         weighted = float((above * (1 - (np.arange(1, k + 1) - 0.35) / max(k, 1))).mean()) if k else 0.0
         if mean - 2 * weighted > 0:
@@ -49,7 +49,7 @@ class Calibrator:
 
     def _tail(self, scores: F64) -> F64:
         """Log survival of the fitted tail at and past its start."""
-        z = np.maximum(scores - self._start, 0.0) / self.scale
+        z = np.maximum(scores - self.start, 0.0) / self.scale
         if self.shape > 1e-6:
             return np.asarray(-np.log1p(self.shape * z) / self.shape)
         return np.asarray(-z)

@@ -14,6 +14,7 @@ from assay.screen.features import Features
 
 if TYPE_CHECKING:
     from assay.screen.signals.labels import LabelModels
+    from assay.screen.signals.targets import TargetModels
 
 _FEW = 8_000
 
@@ -46,7 +47,7 @@ class Context:
     features: Features
     has_label: bool
     has_source: bool
-    models: LabelModels | None = None
+    models: LabelModels | TargetModels | None = None
     facts: dict[str, object] = field(default_factory=dict)
 
     @property

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from assay.contract.models import Contract
+from assay.screen import texts
+from assay.screen.cells import F64, I64, MISSING, UNSEEN, beyond_float, codes, counts, numbers, plain, text
 from assay.screen.errors import ScreenError
 from assay.screen.hashing import U64, CellHasher, mix, salt
+from assay.screen.parts import Part, arrange
 
-F64 = NDArray[np.float64]
-I64 = NDArray[np.int64]
+__all__ = ["F64", "I64", "MISSING", "UNSEEN", "Block", "Encoder", "join"]
 
-MISSING = -1
-"""Code of a null label, source or category."""
-UNSEEN = -2
-"""Code of a label, source or category that was not among those the encoder was fitted on."""
-
-_TEXT_LEVELS = 1000
 _TARGET_BINS = 5
-_HUGE = 1e100  # larger numbers are as good as this one, and their squares still fit
 
 
 @dataclass
@@ -32,7 +27,7 @@ class Block:
     """Some rows, encoded. All arrays have one entry per row.
 
     Attributes:
-        x: (n, d) float64 features: numbers as they are (NaN for null or infinite), category codes as floats.
+        x: (n, d) float64 parts of the features: numbers (NaN for null or infinite), category codes as floats.
         y: Class codes, -1 for a null label, -2 for an unknown one; quantile bins of the target for a regression.
         target: The target itself for a regression, else NaN.
         source: Codes of the source column, -1 where there is none.
@@ -42,6 +37,7 @@ class Block:
         admitted: Hash of all columns but the key and the source: what history must keep.
         odd: (n, d) bool: cells that are infinite or not of the contract's type.
         row: Position in the input.
+        texts: (n, t, 64) signatures of the free texts (see `assay.screen.texts`).
         known: The same row stands in the accepted snapshot under the same key.
     """
 
@@ -55,6 +51,7 @@ class Block:
     admitted: U64
     odd: NDArray[np.bool_]
     row: I64
+    texts: texts.Signature
     known: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
 
     def __post_init__(self) -> None:
@@ -80,19 +77,33 @@ def join(blocks: Sequence[Block]) -> Block:
 
 
 class Encoder:
-    """Encodes record batches by a contract; categories and classes are learnt from a sample.
+    """Encodes record batches by a contract; parts, categories and classes are learnt from a sample.
 
     Args:
         contract: Names the columns and their types.
+
+    Attributes:
+        schema: The contract's schema.
+        parts: What each column of `Block.x` is, once fitted.
+        columns: What each column of `Block.x` is called.
+        base: For each column of `Block.x`, the position of its contract column in `schema.features`.
+        categorical: Which columns of `Block.x` are category codes.
+        period: Length of the circle on which a column's values lie (24 for hours); 0 for a line.
+        texts: Columns of free text.
+        classes: Names of the classes, or of the target's quantile bins.
+        sources: Names of the sources.
+        edges: Inner edges of the target's bins, for a regression.
     """
 
     def __init__(self, contract: Contract) -> None:
         schema = contract.schema_
         self.schema = schema
-        self.columns: tuple[str, ...] = schema.features
-        self.categorical = np.array([schema.columns[c].type == "string" for c in self.columns], dtype=bool)
-        self.text = np.zeros(len(self.columns), dtype=bool)
-        self.levels: dict[str, list[str]] = {}
+        self.parts: tuple[Part, ...] = ()
+        self.columns: tuple[str, ...] = ()
+        self.base: I64 = np.zeros(0, dtype=np.int64)
+        self.categorical: NDArray[np.bool_] = np.zeros(0, dtype=bool)
+        self.period: F64 = np.zeros(0)
+        self.texts: tuple[str, ...] = ()
         self.classes: list[str] = []
         self.sources: list[str] = []
         self.edges: F64 | None = None
@@ -109,8 +120,11 @@ class Encoder:
             ScreenError: A column is missing or stands twice.
         """
         there = list(schema.names)
-        missing = [column for column in self.schema.columns if column not in there]
-        twice = sorted({column for column in there if there.count(column) > 1})
+        known = set(there)
+        missing = [column for column in self.schema.columns if column not in known]
+        twice = (
+            sorted({column for column in there if there.count(column) > 1}) if len(known) < len(there) else []
+        )
         if missing or twice:
             raise ScreenError(
                 f"{name}: "
@@ -124,11 +138,12 @@ class Encoder:
         """Row hashes of a batch: `key`, `content`, `features`, `admitted` (see `Block`)."""
         n = batch.num_rows
         out = {name: np.zeros(n, dtype=np.uint64) for name in ("key", "content", "features", "admitted")}
-        features = set(self.columns)
+        features = set(self.schema.features)
         apart = {*self.schema.key, self.schema.source}
+        places = {name: place for place, name in enumerate(batch.schema.names)}
         with np.errstate(over="ignore"):
             for name in self.schema.columns:
-                cells = mix(self.cells(batch, name) + self._salts[name])
+                cells = mix(self._cells(batch.column(places[name]), name) + self._salts[name])
                 out["content"] += cells
                 if name in features:
                     out["features"] += cells
@@ -140,79 +155,95 @@ class Encoder:
 
     def cells(self, batch: pa.RecordBatch, name: str) -> U64:
         """Hashes of one column's cells."""
-        column = batch.column(batch.schema.get_field_index(name))
-        if self.schema.columns[name].type == "string":
-            return self._hashers[name].text(_text(column))
-        numbers, odd = _numbers(column)
+        return self._cells(batch.column(batch.schema.get_field_index(name)), name)
+
+    def _cells(self, column: pa.Array, name: str) -> U64:
+        kind = self.schema.columns[name].type
+        hasher = self._hashers[name]
+        if kind == "string":
+            return hasher.text(text(column))
+        values, odd = numbers(column, kind)
+        hashes = hasher.numbers(values)
+        if (large := beyond_float(column)) is not None:
+            hashes[large[0]] = hasher.integers(large[1][large[0]])
         if odd.any():
             # What is not a number is told apart by its text, or all garbage would look alike.
-            hashes = self._hashers[name].numbers(numbers)
-            hashes[odd] = self._hashers[name].text(_text(column).filter(pa.array(odd)))
-            return hashes
-        return self._hashers[name].numbers(numbers)
+            hashes[odd] = hasher.text(text(column).filter(pa.array(odd)))
+        return hashes
 
     # -- fitting -----------------------------------------------------------------------------------------------------
 
     def fit(self, tables: Iterable[pa.Table]) -> Encoder:
-        """Learn categories, classes and sources from tables of raw rows; order in the tables does not matter."""
+        """Learn parts, classes and sources from tables of raw rows; order in the tables does not matter."""
         tables = [table for table in tables if table.num_rows]
-        for index, name in enumerate(self.columns):
-            if not self.categorical[index]:
-                continue
-            counts = _counts(tables, name)
-            allowed = self.schema.columns[name].allowed
-            total = sum(counts.values())
-            if allowed is None and len(counts) > max(_TEXT_LEVELS, total // 2) and total > 0:
-                self.categorical[index] = False
-                self.text[index] = True
-                continue
-            for value in allowed or ():
-                counts.setdefault(str(value), 0)
-            # Frequent first: trees then split rare from common in one cut.
-            self.levels[name] = sorted(counts, key=lambda value: (-counts[value], value))[:_TEXT_LEVELS]
+        self.parts = arrange(self.schema, tables)
+        self.columns = tuple(part.name for part in self.parts)
+        place = {name: number for number, name in enumerate(self.schema.features)}
+        self.base = np.array([place[part.column] for part in self.parts], dtype=np.int64)
+        self.categorical = np.array([part.levels is not None for part in self.parts], dtype=bool)
+        self.period = np.array([part.period for part in self.parts], dtype=np.float64)
+        self.texts = tuple(part.column for part in self.parts if part.aspect == "length")
         label = self.schema.label
         if label is not None and label.classes is not None:
-            self.classes = [_plain(value) for value in label.classes]
+            self.classes = [plain(value) for value in label.classes]
         elif label is not None:
-            values = np.concatenate([_numbers(t.column(label.column))[0] for t in tables] or [np.zeros(0)])
-            values = values[np.isfinite(values)]
-            quantiles = np.linspace(0, 1, _TARGET_BINS + 1)[1:-1]
-            self.edges = np.unique(np.quantile(values, quantiles)) if len(values) else np.zeros(0)
-            self.classes = [
-                f"target bin {i + 1} of {len(self.edges) + 1}" for i in range(len(self.edges) + 1)
-            ]
+            self._bins(tables, label.column)
         if self.schema.source:
-            self.sources = sorted(_counts(tables, self.schema.source))
+            self.sources = sorted(counts(tables, self.schema.source))
         return self
+
+    def _bins(self, tables: Sequence[pa.Table], column: str) -> None:
+        """Cut the target at its quantiles, so that group tests have classes to count."""
+        kind = self.schema.columns[column].type
+        values = np.concatenate([numbers(t.column(column), kind)[0] for t in tables] or [np.zeros(0)])
+        values = values[np.isfinite(values)]
+        quantiles = np.linspace(0, 1, _TARGET_BINS + 1)[1:-1]
+        edges = np.unique(np.quantile(values, quantiles)) if len(values) else np.zeros(0)
+        self.edges = edges[edges > values.min()] if len(values) else edges
+        shown = [f"{edge:.6g}" for edge in self.edges]
+        self.classes = (
+            [f"below {shown[0]}"]
+            + [f"{low} to {high}" for low, high in pairwise(shown)]
+            + [f"{shown[-1]} or more"]
+            if shown
+            else ["any value"]
+        )
 
     # -- encoding ----------------------------------------------------------------------------------------------------
 
     def encode(self, batch: pa.RecordBatch, start: int = 0, hashes: dict[str, U64] | None = None) -> Block:
         """Encode a batch whose first row is row `start` of its table."""
         n = batch.num_rows
-        x = np.empty((n, len(self.columns)), dtype=np.float64)
-        odd = np.zeros((n, len(self.columns)), dtype=bool)
-        for index, name in enumerate(self.columns):
-            column = batch.column(batch.schema.get_field_index(name))
-            if self.categorical[index]:
-                x[:, index] = _codes(column, self.levels[name])
-            elif self.text[index]:
-                lengths = pc.fill_null(pc.utf8_length(_text(column)), -1)
-                x[:, index] = lengths.to_numpy(zero_copy_only=False)
+        x = np.empty((n, len(self.parts)), dtype=np.float64, order="F")
+        odd = np.zeros((n, len(self.parts)), dtype=bool, order="F")
+        places = {name: place for place, name in enumerate(batch.schema.names)}
+        column, measured = "", {}
+        for index, part in enumerate(self.parts):
+            cells = batch.column(places[part.column])
+            if part.aspect in texts.ASPECTS:
+                if part.column != column:
+                    column, measured = part.column, texts.measures(text(cells))
+                x[:, index] = measured[part.aspect]
+            elif part.levels is not None and part.aspect in {"value", "common"}:
+                x[:, index] = part.fold(codes(cells, part.levels))
             else:
-                x[:, index], odd[:, index] = _numbers(column)
+                values, wrong = numbers(cells, self.schema.columns[part.column].type)
+                x[:, index] = part.of_time(values)
+                odd[:, index] = wrong if part.aspect == "value" else False
+        signatures = [texts.signatures(text(batch.column(places[name]))) for name in self.texts]
         y, target = self._labels(batch, n)
         source = np.full(n, MISSING, dtype=np.int64)
         if self.schema.source:
-            source = _codes(batch.column(batch.schema.get_field_index(self.schema.source)), self.sources)
+            source = codes(batch.column(places[self.schema.source]), self.sources)
         hashes = hashes or self.hashes(batch)
         return Block(
             x=x,
             y=y,
             target=target,
-            source=source.astype(np.int64),
+            source=source,
             odd=odd,
             row=np.arange(start, start + n, dtype=np.int64),
+            texts=np.stack(signatures, axis=1) if signatures else np.zeros((n, 0, texts.BINS), np.uint32),
             key=hashes["key"],
             content=hashes["content"],
             features=hashes["features"],
@@ -226,139 +257,24 @@ class Encoder:
             return np.full(n, MISSING, dtype=np.int64), target
         column = batch.column(batch.schema.get_field_index(label.column))
         if self.regression:
-            target, _ = _numbers(column)
-            assert self.edges is not None
-            bins = np.searchsorted(self.edges, target, side="right").astype(np.int64)
-            return np.where(np.isnan(target), MISSING, bins), target
-        return _codes(column, self.classes).astype(np.int64), target
+            target, _ = numbers(column, self.schema.columns[label.column].type)
+            return self.bins(target), target
+        return codes(column, self.classes), target
+
+    def bins(self, target: F64) -> I64:
+        """The quantile bin of each target value, -1 for NaN."""
+        assert self.edges is not None
+        found = np.searchsorted(self.edges, target, side="right").astype(np.int64)
+        return np.where(np.isnan(target), MISSING, found)
+
+    # -- words -------------------------------------------------------------------------------------------------------
 
     def describe(self, column: int, value: float) -> str:
         """A cell's value as a person would write it."""
-        name = self.columns[column]
-        if self.categorical[column]:
-            code = int(value)
-            return (
-                repr(self.levels[name][code]) if code >= 0 else ("missing" if code == MISSING else "unseen")
-            )
-        if np.isnan(value):
-            return "missing"
-        kind = self.schema.columns[name].type
-        if kind == "date":
-            return str(np.datetime64(0, "D") + int(value))
-        if kind == "timestamp":
-            return str(np.datetime64(int(value), "s"))
-        if kind == "boolean":
-            return "true" if value else "false"
-        return f"{value:.6g}"
+        return self.parts[column].describe(value, self.schema.columns[self.parts[column].column].type)
 
     def class_name(self, code: int) -> str:
         """A class code as a person would write it."""
-        return (
-            self.classes[code]
-            if 0 <= code < len(self.classes)
-            else "missing"
-            if code == MISSING
-            else "unknown"
-        )
-
-
-def _plain(value: object) -> str:
-    """One spelling for a class or category, whether it came as text, integer or boolean."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
-
-
-def _text(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """A column as one array of strings; whole floats lose their `.0`, so that 1 and 1.0 are one class."""
-    if isinstance(column, pa.ChunkedArray):
-        column = column.combine_chunks()
-        if isinstance(column, pa.ChunkedArray):  # pyarrow answers so for zero chunks
-            column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if pa.types.is_string(column.type):
-        return column
-    if pa.types.is_null(column.type):
-        return pa.nulls(len(column), pa.string())
-    if pa.types.is_floating(column.type):
-        whole = pc.all(pc.fill_null(pc.equal(column, pc.round(column)), True)).as_py()
-        column = pc.cast(column, pa.int64(), safe=False) if whole else column
-    try:
-        return pc.cast(column, pa.string(), safe=False)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return pa.array([None if v is None else str(v) for v in column.to_pylist()], pa.string())
-
-
-def _numbers(column: pa.Array | pa.ChunkedArray) -> tuple[F64, NDArray[np.bool_]]:
-    """A column as float64 (NaN where null, infinite or no number) and which cells were infinite or no number."""
-    if isinstance(column, pa.ChunkedArray):
-        column = column.combine_chunks()
-        if isinstance(column, pa.ChunkedArray):
-            column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        return _numbers(column.dictionary_decode())
-    if pa.types.is_null(kind):
-        return np.full(len(column), np.nan), np.zeros(len(column), dtype=bool)
-    if pa.types.is_date(kind):
-        column = pc.cast(pc.cast(column, pa.date32()), pa.int32())
-    elif pa.types.is_timestamp(kind):
-        column = pc.divide(
-            pc.cast(pc.cast(column, pa.timestamp("us", kind.tz), safe=False), pa.int64()), 1_000_000
-        )
-    elif pa.types.is_boolean(kind):
-        column = pc.cast(column, pa.uint8())
-    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return _parsed(column)
-    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
-        empty = np.asarray(pc.is_null(column).to_numpy(zero_copy_only=False), dtype=bool)
-        return np.full(len(column), np.nan), ~empty
-    numbers = (
-        pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64, copy=True)
-    )
-    odd = np.isinf(numbers)
-    numbers[odd] = np.nan
-    return np.clip(numbers, -_HUGE, _HUGE), odd
-
-
-def _parsed(column: pa.Array) -> tuple[F64, NDArray[np.bool_]]:
-    """Numbers written as text; what cannot be read is odd."""
-    numbers = np.full(len(column), np.nan)
-    odd = np.zeros(len(column), dtype=bool)
-    truth = {"true": 1.0, "false": 0.0}
-    for position, value in enumerate(column.to_pylist()):
-        if value is None:
-            continue
-        try:
-            numbers[position] = truth[value.lower()] if value.lower() in truth else float(value)
-        except ValueError:
-            odd[position] = True
-    infinite = np.isinf(numbers)
-    numbers[infinite] = np.nan
-    return np.clip(numbers, -_HUGE, _HUGE), odd | infinite
-
-
-def _codes(column: pa.Array | pa.ChunkedArray, levels: list[str]) -> I64:
-    """Positions of the values in `levels`; -1 for null, -2 for a value that is not there."""
-    text = _text(column)
-    if not levels:
-        found = np.full(len(text), UNSEEN, dtype=np.int64)
-    else:
-        index = pc.fill_null(pc.index_in(text, value_set=pa.array(levels, pa.string())), UNSEEN)
-        found = index.to_numpy(zero_copy_only=False).astype(np.int64)
-    if text.null_count:
-        found[np.asarray(pc.is_null(text).to_numpy(zero_copy_only=False), dtype=bool)] = MISSING
-    return found
-
-
-def _counts(tables: Sequence[pa.Table], name: str) -> dict[str, int]:
-    """How often each value stands in a column, nulls left out."""
-    counts: dict[str, int] = {}
-    for table in tables:
-        for entry in pc.value_counts(_text(table.column(name))).to_pylist():
-            if entry["values"] is not None:
-                counts[entry["values"]] = counts.get(entry["values"], 0) + entry["counts"]
-    return counts
+        if 0 <= code < len(self.classes):
+            return self.classes[code]
+        return "missing" if code == MISSING else "unknown"

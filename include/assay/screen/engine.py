@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -15,19 +15,26 @@ from assay.findings import Finding, Outcome
 from assay.screen import verdicts
 from assay.screen.calibration import Calibrator, combine
 from assay.screen.context import MIN_REFERENCE, Context
+from assay.screen.corrections import Corrections
 from assay.screen.encoding import F64, Block, Encoder, join
 from assay.screen.errors import NotApplicable
 from assay.screen.features import Features
 from assay.screen.report import ScreenReport
 from assay.screen.rows import Rows, as_rows
 from assay.screen.sampling import Sample, draw
+from assay.screen.signals.drift import Drift
 from assay.screen.signals.duplicates import Duplicates
 from assay.screen.signals.history import History
+from assay.screen.signals.invariants import Invariants
+from assay.screen.signals.keys import Repeats, Resurrected
 from assay.screen.signals.labels import Labels
 from assay.screen.signals.outliers import Outliers
 from assay.screen.signals.ranges import Ranges
+from assay.screen.signals.residuals import Residuals
 from assay.screen.signals.sources import Sources
 from assay.screen.signals.spikes import Spikes
+from assay.screen.signals.targets import Targets
+from assay.screen.signals.text import Texts
 
 if TYPE_CHECKING:
     from assay.screen.rows import Tabular
@@ -35,7 +42,7 @@ if TYPE_CHECKING:
 _PARALLEL = 30_000
 _LOOK = 0.02
 # How much of the false-alarm budget each soft signal may use.
-_WEIGHTS = {"labels": 0.70, "ranges": 0.20, "outliers": 0.10}
+_WEIGHTS = {"labels": 0.65, "ranges": 0.20, "outliers": 0.10, "invariants": 0.10, "residuals": 0.05}
 
 
 def screen(
@@ -45,6 +52,8 @@ def screen(
     trusted: Tabular | None = None,
     previous: Tabular | None = None,
     seed: int = 0,
+    corrections: Sequence[Corrections] = (),
+    rejected: Tabular | None = None,
 ) -> ScreenReport:
     """Screen a batch for poisoned rows.
 
@@ -60,12 +69,15 @@ def screen(
             is compared with itself, which is a weaker claim, and the findings say so.
         previous: The accepted snapshot, compared by key.
         seed: Seeds sampling and models.
+        corrections: Correction lists that came with the batch (see `assay.screen.corrections`): changes of the accepted
+            snapshot that they name exactly are no rewritten history.
+        rejected: Rows that reviewers rejected before, compared by key: they must not come back.
 
     Raises:
         ScreenError: Columns are missing, or a table cannot be read.
         ScreenUsageError: One of the tables is of no supported kind.
     """
-    return _Screening(contract, seed).run(batch, trusted, previous)
+    return _Screening(contract, seed).run(batch, trusted, previous, corrections, rejected)
 
 
 class _Screening:
@@ -80,9 +92,18 @@ class _Screening:
         self.groups: list[Any] = []
         self.sources: Sources | None = None
         self.history: History | None = None
+        self.why_held: list[str] = []
         self._signal_weights: F64 | None = None
+        self._null: F64 | None = None
 
-    def run(self, batch: Tabular, trusted: Tabular | None, previous: Tabular | None) -> ScreenReport:
+    def run(
+        self,
+        batch: Tabular,
+        trusted: Tabular | None,
+        previous: Tabular | None,
+        corrections: Sequence[Corrections],
+        rejected: Tabular | None,
+    ) -> ScreenReport:
         rows = as_rows(batch, self.contract, "batch")
         sample = self._draw(rows, self.contract.screen.fit_rows)
         if sample.rows == 0:
@@ -93,7 +114,8 @@ class _Screening:
         if trusted is not None:
             sound = self._draw(as_rows(trusted, self.contract, "trusted set"), self.contract.screen.fit_rows)
         past = as_rows(previous, self.contract, "accepted snapshot") if previous is not None else None
-        accepted = self._compare(past, rows, sample)
+        accepted = self._compare(past, rows, sample, corrections)
+        self._compare_keys(rejected, sample)
         with _threads(sample.rows):
             return self._judged(rows, sample, sound, accepted)
 
@@ -113,14 +135,25 @@ class _Screening:
             if there
         )
         scored = verdicts.judge(self, context, self._blocks(rows, sample.hashes))
-        table = verdicts.table(self, context, scored, rows)
+        table, explainer = verdicts.table(self, context, scored, rows, sound)
         for signal in (*self.soft, *self.groups):
             self.findings += signal.findings()
         if self.sources is not None:
             self.findings += self.sources.findings()
         self.findings += verdicts.batch_findings(self, context, scored)
-        quarantined = int(scored.quarantine.sum())
-        return ScreenReport(table, self.findings, tier, quarantined, self.contract.screen.hold_delivery_above)
+        self._drift(context)
+        self.findings = explainer.told(self.findings)
+        quarantined, limit = int(scored.quarantine.sum()), self.contract.screen.hold_delivery_above
+        return ScreenReport(table, self.findings, tier, quarantined, limit, tuple(self.why_held))
+
+    def _drift(self, context: Context) -> None:
+        drift = Drift()
+        if not self._try(drift, context):
+            return
+        self.findings += drift.findings()
+        hold = self.contract.screen.hold_on_drift
+        if (drift.grade == "large" and hold != "never") or (drift.grade != "none" and hold == "any"):
+            self.why_held.append(f"{drift.grade} drift: {drift.summary}")
 
     def _draw(self, rows: Rows, size: int) -> Sample:
         return draw(rows, self.encoder, size, self.seed, self.contract.screen.batch_rows)
@@ -130,20 +163,35 @@ class _Screening:
             Finding(check=f"screen.{name}", outcome=Outcome.NOT_CHECKED, message=f"not checked: {reason}")
         )
 
-    def _compare(self, past: Rows | None, rows: Rows, sample: Sample) -> Sample | None:
+    def _compare(
+        self, past: Rows | None, rows: Rows, sample: Sample, corrections: Sequence[Corrections]
+    ) -> Sample | None:
+        if corrections and (past is None or not self.contract.schema_.key):
+            self._not_checked(
+                "history.corrections", "without an accepted snapshot and a key nothing is corrected"
+            )
         if past is None:
             self._not_checked("history", "no accepted snapshot was given")
             return None
         if not self.contract.schema_.key:
             self._not_checked("history", "the contract names no key to compare rows by")
             return self._draw(past, self.contract.screen.fit_rows)
-        batch_rows = self.contract.screen.batch_rows
-        self.history = History(
-            self.encoder, past, sample.hashes["key"], sample.hashes["admitted"], batch_rows
-        )
-        self.history.compare(rows, sample.hashes["key"])
+        self.history = History(self.contract, self.encoder, past, sample.hashes["key"], corrections)
+        self.history.compare(rows)
         self.groups.append(self.history)
         return self._draw(past, self.contract.screen.fit_rows)
+
+    def _compare_keys(self, rejected: Tabular | None, sample: Sample) -> None:
+        keys, admitted = sample.hashes["key"], sample.hashes["admitted"]
+        if not self.contract.schema_.key:
+            if rejected is not None:
+                self._not_checked("history.resurrected", "the contract names no key to compare rows by")
+            return
+        self.groups.append(Repeats(keys, admitted, self.history))
+        if rejected is not None:
+            old = as_rows(rejected, self.contract, "rejected rows")
+            batch_rows = self.contract.screen.batch_rows
+            self.groups.append(Resurrected(self.encoder, old, keys, admitted, batch_rows))
 
     def _context(self, sample: Sample, sound: Sample | None, accepted: Sample | None) -> Context:
         encode = self.encoder.encode
@@ -192,8 +240,8 @@ class _Screening:
                 f"fewer than {MIN_REFERENCE} reference rows: scores are calibrated on the batch itself, "
                 "so that poison which is common in it can look normal",
             )
-        labels = Labels()
-        for signal in (labels, Ranges(), Outliers()):
+        labels: Any = Targets() if self.encoder.regression else Labels()
+        for signal in (labels, Ranges(), Outliers(), Invariants(), Residuals()):
             if self._try(signal, context):
                 self.soft.append(signal)
         if labels in self.soft:
@@ -205,7 +253,10 @@ class _Screening:
                 self._not_checked("sources", str(missing))
         else:
             self._not_checked("sources", "labels could not be checked")
-        for group in (Spikes(), Duplicates()):
+        groups: list[Any] = [Spikes(), Duplicates()]
+        if self.encoder.texts:
+            groups.append(Texts())
+        for group in groups:
             if self._try(group, context):
                 self.groups.append(group)
 
@@ -243,41 +294,49 @@ class _Screening:
 
     def soft_scores(self, block: Block, context: Context) -> tuple[F64, F64]:
         """(n, signals) soft p-values, and their combination before its own calibration."""
-        columns = []
-        for signal in self.soft:
-            p = signal.score(block)
-            if signal.name == "labels" and self.sources is not None:
-                p = np.clip(p / self.sources.weights(block), 0, 1)
-            columns.append(p)
-        if not columns:
-            return np.ones((len(block), 0)), np.ones(len(block))
-        every = np.column_stack(columns)
-        return every, combine(every, self.weights(context))
+        return self._fused(block, self._raw(block), context)
 
-    def weights(self, context: Context) -> F64:
+    def _raw(self, block: Block) -> F64:
+        if not self.soft:
+            return np.ones((len(block), 0))
+        return np.column_stack([signal.score(block) for signal in self.soft])
+
+    def _fused(self, block: Block, raw: F64, context: Context) -> tuple[F64, F64]:
+        if not self.soft:
+            return raw, np.ones(len(block))
+        if self.sources is not None:
+            for k, signal in enumerate(self.soft):
+                if signal.name == "labels":
+                    raw[:, k] = np.clip(raw[:, k] / self.sources.weights(block), 0, 1)
+        return raw, combine(raw, self._weights(context))
+
+    def _null_scores(self, context: Context) -> F64:
+        """The soft p-values of the null rows, asked for once."""
+        if self._null is None:
+            self._null = self._raw(context.pool.take(context.null))
+        return self._null
+
+    def _weights(self, context: Context) -> F64:
         """How much each soft signal counts.
 
         Its share of the alarm budget, times how much more it sees here than in clean rows. In a clean batch nothing
         stands out and the shares alone decide.
         """
         if self._signal_weights is None:
-            fresh, null = context.pool.take(context.fresh), context.pool.take(context.null)
-            found = []
-            for signal in self.soft:
-                share = [
-                    float((signal.score(rows) <= _LOOK).mean()) if len(rows) else 0.0
-                    for rows in (fresh, null)
-                ]
-                noise = 2 * np.sqrt(_LOOK / max(len(null), 1) + _LOOK / max(len(fresh), 1))
-                gain = max(share[0] - max(share[1], _LOOK) - noise, 0.0) if context.referenced else 0.0
-                found.append(_WEIGHTS[signal.name] * (_LOOK + gain))
-            self._signal_weights = np.array(found)
+            shares = np.array([_WEIGHTS[signal.name] for signal in self.soft])
+            gains = np.zeros(len(shares))
+            null, fresh = self._null_scores(context), context.pool.take(context.fresh)
+            if context.referenced and len(fresh):
+                noise = 2 * np.sqrt(_LOOK / len(null) + _LOOK / len(fresh))
+                seen, usual = (self._raw(fresh) <= _LOOK).mean(axis=0), (null <= _LOOK).mean(axis=0)
+                gains = np.maximum(seen - np.maximum(usual, _LOOK) - noise, 0.0)
+            self._signal_weights = shares * (_LOOK + gains)
         return self._signal_weights
 
     def fusion(self, context: Context) -> Calibrator:
         """The calibration of the combined p-value, on the cross-fitted scores of the null rows."""
         null = context.pool.take(context.null)
-        _, fused = self.soft_scores(null, context)
+        _, fused = self._fused(null, self._null_scores(context).copy(), context)
         return Calibrator(-np.log(fused), floor=1e-12)
 
 

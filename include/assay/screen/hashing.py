@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 U64 = NDArray[np.uint64]
 
 _NULL = np.uint64(0x9E3779B97F4A7C15)
-_CACHE_LIMIT = 200_000
+_CACHE_LIMIT = 50_000
 
 
 def mix(values: U64) -> U64:
@@ -38,7 +38,7 @@ class CellHasher:
 
     def __init__(self, column: str) -> None:
         self._salt = salt(column)
-        self._seen: dict[str, int] = {}
+        self._seen: dict[bytes, int] = {}
 
     def numbers(self, values: NDArray[np.float64]) -> U64:
         """Hash float64 cells; all NaN are one value, and -0.0 is 0.0."""
@@ -46,10 +46,14 @@ class CellHasher:
         bits[np.isnan(values)] = _NULL
         return mix(bits ^ self._salt)
 
+    def integers(self, values: U64) -> U64:
+        """Hash the 64 bits of integers that a float64 cannot tell apart."""
+        return mix(mix(values) ^ self._salt)
+
     def text(self, values: pa.Array) -> U64:
         """Hash string cells; null has a hash of its own."""
         encoded = pc.dictionary_encode(values)
-        words = encoded.dictionary.to_pylist()
+        words = encoded.dictionary.cast(pa.binary()).to_pylist()
         if len(self._seen) + len(words) > _CACHE_LIMIT:
             self._seen = {}
         seen = self._seen
@@ -58,7 +62,7 @@ class CellHasher:
         for position, word in enumerate(words):
             code = seen.get(word)
             if code is None:
-                code = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
+                code = int.from_bytes(hashlib.blake2b(word, digest_size=8).digest(), "little")
                 seen[word] = code
             table[position] = code
         indices = pc.fill_null(encoded.indices, len(words)).to_numpy(zero_copy_only=False)

@@ -30,6 +30,7 @@ class ScreenReport:
         tier: The extra information there was: `batch`, then `+trusted`, `+sources`, `+previous`.
         quarantined: Number of quarantined rows.
         hold_above: Quarantined fraction above which the contract holds the delivery.
+        why_held: What holds the batch whatever that fraction is.
     """
 
     rows: pa.Table
@@ -37,6 +38,7 @@ class ScreenReport:
     tier: str
     quarantined: int
     hold_above: float
+    why_held: tuple[str, ...] = ()
 
     @property
     def fraction(self) -> float:
@@ -45,8 +47,8 @@ class ScreenReport:
 
     @property
     def verdict(self) -> Verdict:
-        """`hold` where more rows are quarantined than the contract allows, else `accept`."""
-        return Verdict.HOLD if self.fraction > self.hold_above else Verdict.ACCEPT
+        """`hold` where more rows are quarantined than the contract allows, or something else holds it."""
+        return Verdict.HOLD if self.why_held or self.fraction > self.hold_above else Verdict.ACCEPT
 
     @property
     def outcome(self) -> Outcome:

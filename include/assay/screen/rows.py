@@ -27,34 +27,72 @@ _ARROW_TYPES = {
 }
 
 
+_CELLS = 1 << 23
+_LEAST_ROWS = 256
+
+
+_UNSUITED = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, UnicodeError)
+"""What pyarrow raises on columns of mixed Python objects."""
+
+
 class Rows:
     """A table that can be read again and again, a record batch at a time.
 
     Args:
         opener: Called for each pass with the number of rows wanted per batch; yields the batches in row order.
         name: What messages call the table.
+        schema: The table's schema, where it is known before the first batch.
     """
 
-    def __init__(self, opener: Callable[[int], Iterable[pa.RecordBatch]], name: str) -> None:
+    def __init__(
+        self, opener: Callable[[int], Iterable[pa.RecordBatch]], name: str, schema: pa.Schema | None = None
+    ) -> None:
         self._opener = opener
         self.name = name
+        self.schema = schema
 
     def batches(self, batch_rows: int) -> Iterator[pa.RecordBatch]:
-        """The rows in order, in batches of at most `batch_rows` rows; empty batches are left out.
+        """The rows in order, in batches of `batch_rows` rows, however the table is cut; the last may be shorter.
+
+        Of a table with thousands of columns fewer rows come at a time, so that a batch stays within memory.
 
         Raises:
             ScreenError: The table cannot be read.
         """
         try:
-            for batch in self._opener(batch_rows):
-                for start in range(0, batch.num_rows, batch_rows):
-                    yield batch.slice(start, batch_rows)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+            yield from _even(self._opener(batch_rows), batch_rows)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OSError) as error:
             raise ScreenError(
                 f"{self.name} cannot be read: {error}",
                 expected="a whole Parquet or CSV table with the contract's columns",
                 next_step="check the file; fetch it again if it was cut short",
             ) from error
+
+
+def _even(batches: Iterable[pa.RecordBatch], batch_rows: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of one size."""
+    waiting: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in batches:
+        step = max(min(batch_rows, _CELLS // max(batch.num_columns, 1)), min(batch_rows, _LEAST_ROWS))
+        start = 0
+        while start < batch.num_rows:
+            part = batch.slice(start, step - rows)
+            part.validate(full=True)  # a text that is not UTF-8 would fail somewhere further on
+            start += part.num_rows
+            rows += part.num_rows
+            waiting.append(part)
+            if rows == step:
+                yield _one(waiting)
+                waiting, rows = [], 0
+    if rows:
+        yield _one(waiting)
+
+
+def _one(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    if len(batches) == 1:
+        return batches[0]
+    return pa.concat_batches(batches)
 
 
 if TYPE_CHECKING:
@@ -77,7 +115,7 @@ def as_rows(table: Any, contract: Contract, name: str) -> Rows:
         table = pa.Table.from_batches([table])
     if isinstance(table, pa.Table):
         whole = table
-        return Rows(lambda size: whole.to_batches(max_chunksize=size), name)
+        return Rows(lambda size: whole.to_batches(max_chunksize=size), name, whole.schema)
     if isinstance(table, pa.RecordBatchReader):
         return _spooled(table, name)
     if isinstance(table, str | Path):
@@ -85,9 +123,9 @@ def as_rows(table: Any, contract: Contract, name: str) -> Rows:
     if type(table).__module__.split(".")[0] == "pandas":
         try:
             frame = pa.Table.from_pandas(table, preserve_index=False)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
+        except _UNSUITED:
             frame = _mixed_frame(table)
-        return Rows(lambda size: frame.to_batches(max_chunksize=size), name)
+        return Rows(lambda size: frame.to_batches(max_chunksize=size), name, frame.schema)
     raise ScreenUsageError(
         f"the {name} is no table",
         expected="a pyarrow Table or RecordBatchReader, a pandas DataFrame, or the path of a Parquet or CSV file",
@@ -102,11 +140,16 @@ def _mixed_frame(frame: Any) -> pa.Table:
         values = frame[column]
         try:
             columns[str(column)] = pa.Array.from_pandas(values)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
+        except _UNSUITED:
             gone = values.isna()
-            text = [None if missing else str(value) for value, missing in zip(values, gone, strict=True)]
+            text = [None if missing else _shown(value) for value, missing in zip(values, gone, strict=True)]
             columns[str(column)] = pa.array(text, pa.string())
     return pa.table(columns)
+
+
+def _shown(value: object) -> str:
+    """A value as text that can be written in UTF-8."""
+    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _spooled(reader: pa.RecordBatchReader, name: str) -> Rows:
@@ -123,7 +166,7 @@ def _spooled(reader: pa.RecordBatchReader, name: str) -> Rows:
             for index in range(file.num_record_batches):
                 yield file.get_batch(index)
 
-    rows = Rows(batches, name)
+    rows = Rows(batches, name, reader.schema)
     rows.folder = folder  # type: ignore[attr-defined] # keeps the file for as long as the rows are in use
     return rows
 

@@ -11,6 +11,9 @@ from assay.screen.encoding import Encoder
 from assay.screen.hashing import U64, mix
 from assay.screen.rows import Rows
 
+_CELLS = 5_000_000
+_LEAST = 2_000
+
 
 @dataclass
 class Sample:
@@ -45,6 +48,9 @@ def draw(rows: Rows, encoder: Encoder, size: int, seed: int, batch_rows: int) ->
     pending = 0
     twist = mix(np.array([seed & (2**64 - 1)], dtype=np.uint64))[0]
     columns = list(encoder.schema.columns)
+    size = max(min(size, _CELLS // len(columns)), _LEAST)
+    if rows.schema is not None:
+        encoder.check_columns(rows.schema, rows.name)  # also where there are no rows to show it
     for batch in rows.batches(batch_rows):
         if start == 0:
             encoder.check_columns(batch.schema, rows.name)

@@ -16,16 +16,17 @@ from assay.findings import Finding, Outcome, RowVerdict, Severity
 from assay.screen.calibration import Calibrator, excess, false_discovery_cut
 from assay.screen.context import Context
 from assay.screen.encoding import F64, Block
+from assay.screen.explain import Explainer
 from assay.screen.report import REPORT_SCHEMA
 from assay.screen.rows import Rows
+from assay.screen.sampling import Sample
 
 if TYPE_CHECKING:
     from assay.screen.engine import _Screening
 
 _GATE = 1e-3
+_TOLD = 0.01
 _WORKERS = 2
-_RATE_ROWS = 50
-_RATE_GAP = 0.05
 
 
 @dataclass
@@ -80,6 +81,7 @@ def judge(screening: _Screening, context: Context, blocks: Iterator[Block]) -> S
         named, own = np.zeros(0, dtype=bool), np.zeros(0)
         if within and screening.sources is not None and labels is not None:
             named, own = screening.sources.named(block), screening.soft[labels].score(block)
+            p = np.minimum(p, screening.sources.suspicion(block, own))
         return p, soft, signals.astype(np.float32), hard, ~block.known, named, own
 
     parts = list(zip(*_in_parallel(one, blocks, context.streaming), strict=True))
@@ -88,9 +90,11 @@ def judge(screening: _Screening, context: Context, blocks: Iterator[Block]) -> S
     fresh = np.concatenate(fresh_parts)
     cut, gate = -1.0, 1.0
     if context.referenced and len(screening.soft):
-        cut = false_discovery_cut(soft[fresh], rate)
+        # What is decided already would only lend its certainty to rows that have none of it.
+        open_ = soft[fresh & ~hard]
+        cut = false_discovery_cut(open_, rate)
         if cut >= 0:
-            gate = _gate(fusion, soft[fresh], cut, context)
+            gate = _gate(fusion, open_, cut, context)
             if gate > _GATE:
                 cut = -1.0
     in_source = np.zeros(len(soft), dtype=bool)
@@ -137,15 +141,20 @@ def _gate(fusion: Calibrator, soft: F64, cut: float, context: Context) -> float:
     return excess(int((soft <= cut).sum()), len(soft), int((null <= cut).sum()), len(null))
 
 
-def table(screening: _Screening, context: Context, scored: Scored, rows: Rows) -> pa.Table:
-    """The report's table; reasons are worked out for quarantined rows only."""
+def table(
+    screening: _Screening, context: Context, scored: Scored, rows: Rows, trusted: Sample | None
+) -> tuple[pa.Table, Explainer]:
+    """The report's table, and what knows the groups in it; reasons are worked out for quarantined rows only."""
     n = len(scored.p_value)
     reasons: dict[int, list[str]] = {}
     chosen = np.flatnonzero(scored.quarantine)
+    finders = (*screening.groups, *([screening.sources] if screening.sources else []))
+    explainer = Explainer(context, trusted, finders, scored.p_value, chosen)
     if len(chosen):
         for block in screening.selected(rows, chosen):
             for row, texts in zip(block.row, _reasons(screening, scored, block), strict=True):
                 reasons[int(row)] = texts
+            explainer.see(block, reasons)
     lengths = np.zeros(n + 1, dtype=np.int32)
     texts = []
     for row in chosen:
@@ -156,7 +165,7 @@ def table(screening: _Screening, context: Context, scored: Scored, rows: Rows) -
         pa.array([RowVerdict.ADMIT.value, RowVerdict.QUARANTINE.value]),
     ).dictionary_decode()
     offsets = pa.array(np.cumsum(lengths, dtype=np.int32))
-    return pa.table(
+    report = pa.table(
         [
             pa.array(np.arange(n, dtype=np.int64)),
             pa.array(np.maximum(-np.log10(scored.p_value), 0.0)),
@@ -166,6 +175,7 @@ def table(screening: _Screening, context: Context, scored: Scored, rows: Rows) -
         ],
         schema=REPORT_SCHEMA,
     )
+    return report, explainer
 
 
 def _reasons(screening: _Screening, scored: Scored, block: Block) -> list[list[str]]:
@@ -182,6 +192,8 @@ def _reasons(screening: _Screening, scored: Scored, block: Block) -> list[list[s
         best = signals[:, k] <= np.minimum(signals.min(axis=1) * 3, 0.05)
         if signal.decisive:
             best |= signal.decides(block)
+        if signal.name == "invariants":
+            best |= signals[:, k] <= _TOLD  # a broken relation is a fact, whatever else speaks louder
         mine = np.flatnonzero(best)
         for i, text in zip(mine, signal.explain(block.take(mine)), strict=True):
             out[i].append(f"{signal.name}: {text} (p = {signals[i, k]:.2g})")
@@ -212,42 +224,4 @@ def batch_findings(screening: _Screening, context: Context, scored: Scored) -> l
             technique="AML.T0020" if soft else None,
         )
     )
-    if context.has_label:
-        out.append(_label_rate(context))
     return out
-
-
-def _label_rate(context: Context) -> Finding:
-    """Whether classes come as often as in the reference rows (chi-squared test of homogeneity)."""
-    check = "screen.label_rate"
-    fresh, clean = context.pool.y[context.fresh], context.pool.y[context.reference]
-    fresh, clean = fresh[fresh >= 0], clean[clean >= 0]
-    if len(clean) < _RATE_ROWS or len(fresh) < _RATE_ROWS:
-        message = (
-            f"not checked: {len(fresh)} new and {len(clean)} reference labels ({_RATE_ROWS} of each needed)"
-        )
-        return Finding(check=check, outcome=Outcome.NOT_CHECKED, message=message)
-    from scipy.stats import chi2_contingency
-
-    classes = len(context.encoder.classes)
-    counts = np.array([np.bincount(part, minlength=classes) for part in (fresh, clean)])
-    counts = counts[:, counts.sum(axis=0) > 0]
-    p_value = float(chi2_contingency(counts).pvalue) if counts.shape[1] > 1 else 1.0
-    shares = np.array([np.bincount(part, minlength=classes) / len(part) for part in (fresh, clean)])
-    worst = int(np.argmax(np.abs(shares[0] - shares[1])))
-    gap = float(shares[0, worst] - shares[1, worst])
-    drifted = p_value <= _GATE and abs(gap) >= _RATE_GAP
-    name = context.encoder.class_name(worst)
-    return Finding(
-        check=check,
-        outcome=Outcome.FAILED if drifted else Outcome.PASSED,
-        severity=Severity.MEDIUM if drifted else Severity.INFO,
-        message=f"{shares[0, worst]:.1%} of new rows are labelled {name!r}, {shares[1, worst]:.1%} of reference rows",
-        evidence={
-            "p_value": p_value,
-            "class": name,
-            "share": shares[0, worst],
-            "reference_share": shares[1, worst],
-        },
-        technique="AML.T0020" if drifted else None,
-    )

@@ -119,10 +119,12 @@ class Duplicates:
         hard = p * max(len(pool) / _MIN_GROUP, 1) < 0.01 and conflict < 0.5
         if p > _LEVEL:
             return None
+        # A number as label may be jittered over the edge of its bin.
+        several = counts >= 0.1 * len(members) if context.encoder.regression else labels == label
         return _Flood(
             centre=centre,
             radius=radius,
-            labels=[label],
+            labels=[label, *(int(v) for v in labels[several] if v != label)],
             rows=round(len(members) * scale),
             expected=seen / max(size, 1) * context.rows,
             p_value=p,
@@ -156,6 +158,10 @@ class Duplicates:
         member = self._member(block)
         hard = np.array([flood.hard for flood in self._floods] + [False])
         return np.asarray(hard[member])
+
+    def subjects(self, block: Block) -> list[str]:
+        """The flood that each row belongs to."""
+        return [f"flood {number + 1}" if number >= 0 else "" for number in self._member(block)]
 
     def explain(self, block: Block) -> list[str]:
         """Size of the group and what the reference shows."""

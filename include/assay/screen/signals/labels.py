@@ -18,10 +18,14 @@ from assay.screen.calibration import Calibrator, combine
 from assay.screen.context import Context
 from assay.screen.encoding import F64, I64, Block
 from assay.screen.errors import NotApplicable
+from assay.screen.features import strongest
 
 _FLOOR = 1e-7
 _REFERENCE_FIT = 60
 _WITHOUT_ROWS = 6000
+_TREE_COLUMNS = 400
+_INDICATORS = 50
+_BOOSTED_CLASSES = 20
 
 
 class LabelModels:
@@ -134,16 +138,17 @@ class _Model:
         large: bool,
         streaming: bool,
     ) -> None:
-        from sklearn.ensemble import HistGradientBoostingClassifier
+        from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
         from sklearn.linear_model import LogisticRegression
 
         self.classes = classes
         self._members: list[tuple[Any, bool]] = []
-        self._seen = np.flatnonzero(np.isfinite(x).any(axis=0))
+        self._seen = strongest(x, y[:, None] == np.unique(y)[:_INDICATORS], _TREE_COLUMNS)
+        self._seen = self._seen[np.isfinite(x[:, self._seen]).any(axis=0)]
         # Trees cost most of the time of millions of rows: there the small model does without.
         if large or not streaming:
             many = 60 if large and classes <= 3 and len(y) > 1200 else 30
-            trees = HistGradientBoostingClassifier(
+            trees: Any = HistGradientBoostingClassifier(
                 max_iter=40 if streaming else many,
                 learning_rate=0.15 if streaming else 0.1,
                 max_leaf_nodes=15,
@@ -152,6 +157,9 @@ class _Model:
                 early_stopping=False,
                 random_state=seed,
             )
+            if len(np.unique(y)) > _BOOSTED_CLASSES:
+                # Boosting grows a tree per class and round; a forest's trees serve all classes at once.
+                trees = ExtraTreesClassifier(100, min_samples_leaf=2, random_state=seed)
             self._members.append((trees.fit(self._numbers(x), y), True))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a linear model that has not quite converged still ranks rows

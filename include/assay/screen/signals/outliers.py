@@ -97,12 +97,9 @@ class Outliers:
 
     def explain(self, block: Block) -> list[str]:
         """The columns in which the row lies farthest out."""
-        dense = np.abs(self._features.transform(block)[:, self._varies])
-        origin = np.array(self._features.origin)[self._varies]
         encoder = self._context.encoder
         out = []
-        for i in range(len(block)):
-            worst = list(dict.fromkeys(int(origin[j]) for j in np.argsort(-dense[i], kind="stable")[:3]))
+        for i, worst in enumerate(self._features.extremes(block, 3)):
             shown = ", ".join(f"{encoder.columns[j]} = {encoder.describe(j, block.x[i, j])}" for j in worst)
             out.append(f"lies apart from other rows, most in {shown} (against {self._context.against})")
         return out

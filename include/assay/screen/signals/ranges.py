@@ -12,13 +12,16 @@ import math
 import numpy as np
 
 from assay.findings import Finding, Outcome
-from assay.screen.calibration import Calibrator
-from assay.screen.context import Context
+from assay.screen.calibration import MIN_TAIL, Calibrator
+from assay.screen.context import MIN_REFERENCE, Context
 from assay.screen.encoding import F64, MISSING, UNSEEN, Block, Encoder
 
 _CELL_CAP = 60.0
 _GROSS = 0.01
 _SHAPE = 0.15
+_NEW_LEVEL = 3.0
+_EXCEPTION = 6.0
+_LEAST = 10
 
 
 class Ranges:
@@ -94,79 +97,119 @@ class _Tails:
 
     def __init__(self, context: Context, clean: Block) -> None:
         encoder = context.encoder
+        self._clean = clean
         self._n = len(clean)
-        self._categorical = encoder.categorical
-        self._upper: list[Calibrator | None] = []
-        self._lower: list[Calibrator | None] = []
-        self._rare: list[dict[float, float]] = []
-        self._missing = np.zeros(len(encoder.columns))
-        self._span: list[tuple[float, float]] = []
-        for j in range(len(encoder.columns)):
+        d = len(encoder.columns)
+        self._categorical = np.flatnonzero(encoder.categorical)
+        self._numeric = np.flatnonzero(~encoder.categorical)
+        # Of the upper and the lower tail: the generalised Pareto law's shape, scale and start, and the last value.
+        self._shape, self._scale, self._start, self._last = (np.zeros((2, d)) for _ in range(4))
+        self._size = np.zeros(d)
+        self._fitted = np.zeros(d, dtype=bool)
+        self._levels: dict[int, _Levels] = {}
+        self._low, self._high = np.full(d, -np.inf), np.full(d, np.inf)
+        numbers = clean.x[:, self._numeric]
+        self._complete = np.zeros(d, dtype=bool)
+        self._complete[self._numeric] = np.isfinite(numbers).all(axis=0)
+        for j in self._categorical.tolist():
+            self._levels[j] = _Levels(clean.x[:, j])
+        for j in self._numeric.tolist():
             values = clean.x[:, j]
+            finite = values if self._complete[j] else values[np.isfinite(values)]
+            if len(finite) >= _LEAST:
+                self._low[j], self._high[j] = finite.min(), finite.max()
+
+    def _fit(self, columns: np.ndarray) -> None:
+        """Fit the tails of columns, once, when the first cell lies beyond them."""
+        for j in columns[~self._fitted[columns]]:
+            values = self._clean.x[:, j]
             finite = values[np.isfinite(values)]
-            if self._categorical[j]:
-                levels, counts = np.unique(values, return_counts=True)
-                self._rare.append({float(v): float(c) for v, c in zip(levels, counts, strict=True)})
-                self._upper.append(None)
-                self._lower.append(None)
-                self._span.append((math.nan, math.nan))
-                continue
-            self._rare.append({})
-            self._missing[j] = len(values) - len(finite)
-            if len(finite) < 10:
-                self._upper.append(None)
-                self._lower.append(None)
-                self._span.append((math.nan, math.nan))
-                continue
-            self._span.append((float(finite.min()), float(finite.max())))
-            self._upper.append(_tail(finite))
-            self._lower.append(_tail(-finite))
+            for side, sample in enumerate((finite, -finite)):
+                tail = _tail(sample)
+                self._shape[side, j], self._scale[side, j], self._last[side, j] = (
+                    tail.shape,
+                    tail.scale,
+                    sample.max(),
+                )
+                self._start[side, j] = tail.start
+                self._size[j] = tail.size
+            self._fitted[j] = True
+
+    def _log_p(self, values: F64, j: np.ndarray, side: np.ndarray) -> F64:
+        """Log p-values of values past the last of their columns (the law of `Calibrator.p_values` there)."""
+
+        def survival(at: F64) -> F64:
+            z = np.maximum(at - self._start[side, j], 0.0) / self._scale[side, j]
+            shape = self._shape[side, j]
+            heavy = -np.log1p(shape * z) / np.maximum(shape, 1e-12)
+            return np.asarray(np.where(shape > 1e-6, heavy, -z))
+
+        left = np.minimum(survival(values) - survival(self._last[side, j]), 0.0)
+        left = np.where(self._size[j] >= MIN_TAIL, left, 0.0)
+        return np.asarray(left + np.log1p(np.exp(left)) - np.log(self._size[j] + 1.0))
 
     def cells(self, x: F64, odd: np.ndarray) -> F64:
         """(n, d) nats beyond the reference; 0 for cells like the reference's."""
         out = np.zeros(x.shape)
         base = math.log(self._n + 1.0)
-        for j in range(x.shape[1]):
-            values = x[:, j]
-            if self._categorical[j]:
-                known = self._rare[j]
-                unseen = (
-                    ~np.isin(values, np.array(list(known))) if known else np.zeros(len(values), dtype=bool)
-                )
-                # A level that the whole pool lacks is rarer than one that only this fold lacks.
-                out[:, j] = np.where(unseen, np.where(values == UNSEEN, 3.0, 1.0), 0.0)
-                out[values == MISSING, j] = 0.0 if known.get(float(MISSING)) else 2.0
-                continue
-            upper, lower = self._upper[j], self._lower[j]
-            if upper is not None and lower is not None:
-                low, high = self._span[j]
-                rows = np.flatnonzero((values > high) | (values < low))
-                if len(rows):
-                    found = np.minimum(upper.p_values(values[rows]), lower.p_values(-values[rows]))
-                    out[rows, j] = np.clip(-np.log(found) - base, 0, _CELL_CAP) + 0.5
-            if not self._missing[j]:
-                out[np.isnan(values), j] = 2.0
-            out[odd[:, j], j] = 12.0
+        for j in self._categorical.tolist():
+            out[:, j] = self._levels[j].cells(x[:, j])
+        with np.errstate(invalid="ignore"):
+            beyond = (x > self._high) | (x < self._low)
+        beyond[:, self._categorical] = False
+        rows, columns = np.nonzero(beyond)
+        if len(rows):
+            self._fit(np.unique(columns))
+            values = x[rows, columns]
+            side = (values < self._low[columns]).astype(np.int64)
+            found = self._log_p(np.where(side, -values, values), columns, side)
+            # Of a column that never varied nothing tells how far its exceptions go: they are only as rare as unseen.
+            most = np.where(self._low[columns] == self._high[columns], _EXCEPTION, _CELL_CAP)
+            out[rows, columns] = np.clip(-found - base, 0, most) + 0.5
+        numeric = np.flatnonzero(self._complete)
+        out[:, numeric] += 2.0 * np.isnan(x[:, numeric])
+        out[odd] = 12.0
         return out
 
     def range_of(self, encoder: Encoder, j: int) -> str:
         """The reference's range in words."""
-        if self._categorical[j]:
-            return f"seen there: {len(self._rare[j])} levels"
-        low, high = self._span[j]
-        return f"seen there: {low:.6g} to {high:.6g}"
+        if j in self._levels:
+            return f"seen there: {self._levels[j].count} levels"
+        low, high = (encoder.describe(j, float(v[j])) for v in (self._low, self._high))
+        return f"seen there: {low} to {high}" if np.isfinite(self._low[j]) else "hardly any value there"
+
+
+class _Levels:
+    """Which levels of one categorical column clean rows hold, and how likely a new one is (Good, 1953)."""
+
+    def __init__(self, values: F64) -> None:
+        levels, counts = np.unique(values, return_counts=True)
+        self.count = int((levels >= 0).sum())
+        # One place for each code from UNSEEN on; codes past the last were not there.
+        self._seen = np.zeros(int(max(levels.max(initial=0), 0)) - UNSEEN + 2, dtype=bool)
+        self._seen[levels.astype(np.int64) - UNSEEN] = True
+        single = int((counts == 1).sum())
+        self._new = min(_NEW_LEVEL, -math.log((single + 1) / (len(values) + 1)) / 2)
+
+    def cells(self, values: F64) -> F64:
+        """Nats of each cell; 0 for a level that clean rows hold."""
+        codes = np.minimum(values.astype(np.int64) - UNSEEN, len(self._seen) - 1)
+        out = np.where(self._seen[codes], 0.0, self._new)
+        out[(codes == 0) & ~self._seen[0]] += 1.0  # in none of the sampled rows at all
+        if not self._seen[MISSING - UNSEEN]:
+            out[codes == MISSING - UNSEEN] = 2.0
+        return out
 
 
 def _gross_limits(context: Context, clean: Block) -> tuple[F64, F64]:
     """Per column, the values past which less than one row in a hundred batches is expected.
 
     The tail's shape comes from quantiles of the pooled rows (Pickands, 1975), which a few per cent of garbage cannot
-    move, and is always taken as heavier than exponential; the reference's own range is always inside.
+    move, and is always taken as heavier than exponential; the reference's own range is always inside. Where quantiles
+    coincide (counts, columns that are mostly one value) only what no tail could hold is gross.
     """
     d = len(context.encoder.columns)
     low, high = np.full(d, -np.inf), np.full(d, np.inf)
-    if len(context.pool) < 200:
-        return low, high
     aim = np.log(_GROSS / (max(context.rows, 1) * max(d, 1)))
     for j in range(d):
         if context.encoder.categorical[j]:
@@ -174,10 +217,17 @@ def _gross_limits(context: Context, clean: Block) -> tuple[F64, F64]:
         values = context.pool.x[:, j]
         values = values[np.isfinite(values)]
         sound = clean.x[np.isfinite(clean.x[:, j]), j]
-        if len(values) < 200 or not len(sound):
+        if len(sound) < MIN_REFERENCE:
             continue
-        high[j] = max(_far(values, aim), float(sound.max()))
-        low[j] = -max(_far(-values, aim), float((-sound).max()))
+        middle = float(np.median(sound))
+        reach = max(float(np.abs(sound - middle).max()), abs(middle), 1.0)
+        # With a tail as heavy as one over the distance, one row in `exp(-aim)` lies this much farther than the
+        # farthest of the reference rows: no real column goes beyond that.
+        farthest = reach * float(np.exp(-aim)) / len(sound)
+        up, down = middle + farthest, middle - farthest
+        if len(values) >= 200:
+            up, down = min(up, _far(values, aim)), max(down, -_far(-values, aim))
+        high[j], low[j] = max(up, float(sound.max())), min(down, float(sound.min()))
     return low, high
 
 
