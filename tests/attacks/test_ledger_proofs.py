@@ -14,10 +14,14 @@ from typing import Any
 
 import pytest
 
+from assay.db import LedgerCheckpoint
 from assay.ledger import Ledger, ProofError, verify_proof
 from assay.ledger.checkpoints import Checkpoint, origin_of, sign_checkpoint
 from assay.ledger.merkle import leaf_hash
 from assay.ledger.statements import sign_statement
+from assay.ledger.tlog import TlogProof
+from assay.ledger.tree import inclusion_path
+from tests.attacks import tampering
 from tests.ledger.support import KEY, OTHER_KEY, Line, filled, small_line, statement
 
 PUBLIC = KEY.public_key()
@@ -35,6 +39,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Line:
 def genuine(line: Line) -> dict[str, Proof]:
     """Genuine proofs: of an entry, of a model, and of two rows."""
     return {
+        "older": older_proof(line.log, line.models[0]),
         "entry": line.log.prove(0),
         "model": line.log.prove(line.models[0]),
         "row": line.log.prove("people:7", store=line.store),
@@ -50,6 +55,15 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
     for number in range(60, 71):
         log.append(statement(number))
     return log
+
+
+def older_proof(log: Ledger, what: str) -> Proof:
+    """A proof of the first statement about a thing, against the checkpoint right after it."""
+    position = log.entries(what)[0].position
+    with log.database.session() as session:
+        note = session.get_one(LedgerCheckpoint, position + 1).note
+        path = inclusion_path(session, position, position + 1)
+    return {"entries": [{"proof": TlogProof(position, tuple(path), note).text}]}
 
 
 def set_in(*keys: Any, to: Any) -> Callable[[Proof, dict[str, Proof]], None]:
@@ -71,9 +85,27 @@ def bend(text: str) -> str:
     return base64.b64encode(bytes(data)).decode()
 
 
+def change_line(proof: Proof, number: int, change: Callable[[str], str]) -> None:
+    """Change one line of the first entry's tlog-proof."""
+    lines = proof["entries"][0]["proof"].split("\n")
+    lines[number] = change(lines[number])
+    proof["entries"][0]["proof"] = "\n".join(lines)
+
+
+def with_checkpoint(proof: Proof, note: str) -> None:
+    """Put another checkpoint under the first entry's path."""
+    head = proof["entries"][0]["proof"].partition("\n\n")[0]
+    proof["entries"][0]["proof"] = f"{head}\n\n{note}"
+
+
+def checkpoint_of(proof: Proof) -> str:
+    """The signed checkpoint of a proof."""
+    return str(proof["entries"][0]["proof"].partition("\n\n")[2])
+
+
 def bend_path(proof: Proof, _: dict[str, Proof]) -> None:
     """One bit in an inclusion path."""
-    proof["entries"][0]["path"][0] = bend(proof["entries"][0]["path"][0])
+    change_line(proof, 2, bend)
 
 
 def bend_row_path(proof: Proof, _: dict[str, Proof]) -> None:
@@ -81,9 +113,37 @@ def bend_row_path(proof: Proof, _: dict[str, Proof]) -> None:
     proof["row"]["path"][0] = bend(proof["row"]["path"][0])
 
 
+def change_index(proof: Proof, _: dict[str, Proof]) -> None:
+    """The same path, said to be another entry's."""
+    change_line(proof, 1, lambda line: "index 1")
+
+
+def change_size(proof: Proof, _: dict[str, Proof]) -> None:
+    """The checkpoint's size, under the old signature."""
+    note = checkpoint_of(proof).split("\n")
+    with_checkpoint(proof, "\n".join([note[0], str(int(note[1]) + 1), *note[2:]]))
+
+
+def change_root(proof: Proof, _: dict[str, Proof]) -> None:
+    """The checkpoint's root, under the old signature."""
+    note = checkpoint_of(proof).split("\n")
+    with_checkpoint(proof, "\n".join([*note[:2], bend(note[2]), *note[3:]]))
+
+
+def spell_a_hash_differently(proof: Proof, _: dict[str, Proof]) -> None:
+    """Base64 with stray bits: the same 32 bytes, other text."""
+    change_line(proof, 2, lambda line: f"{line[:-2]}{chr(ord(line[-2]) + 1)}=")
+
+
+def mix_two_checkpoints(proof: Proof, genuine: dict[str, Proof]) -> None:
+    """Entries that were proved at different times, as if they were one log's state."""
+    proof["entries"][0]["proof"] = genuine["older"]["entries"][0]["proof"]
+
+
 def cut_path(proof: Proof, _: dict[str, Proof]) -> None:
     """A path that ends too early."""
-    proof["entries"][0]["path"].pop()
+    head, gap, checkpoint = proof["entries"][0]["proof"].partition("\n\n")
+    proof["entries"][0]["proof"] = head.rpartition("\n")[0] + gap + checkpoint
 
 
 def bend_signature(proof: Proof, _: dict[str, Proof]) -> None:
@@ -114,16 +174,15 @@ def take_anothers_statement(proof: Proof, genuine: dict[str, Proof]) -> None:
 
 def take_anothers_position(proof: Proof, genuine: dict[str, Proof]) -> None:
     """A genuine statement under another entry's position and path."""
-    for key in ("position", "path"):
-        proof["entries"][0][key] = genuine["model"]["entries"][1][key]
+    proof["entries"][0]["proof"] = genuine["model"]["entries"][1]["proof"]
 
 
 def sign_checkpoint_myself(proof: Proof, _: dict[str, Proof]) -> None:
     """A tree of one leaf, signed by the attacker under the log's name."""
     envelope = sign_statement(statement(1), KEY)
     point = Checkpoint(origin_of(PUBLIC), 1, leaf_hash(envelope.encode()))
-    proof["checkpoint"] = sign_checkpoint(point, OTHER_KEY)
-    proof["entries"] = [{"position": 0, "envelope": json.loads(envelope), "path": []}]
+    forged = TlogProof(0, (), sign_checkpoint(point, OTHER_KEY)).text
+    proof["entries"] = [{"envelope": json.loads(envelope), "proof": forged}]
 
 
 def sign_statement_myself(proof: Proof, _: dict[str, Proof]) -> None:
@@ -189,6 +248,11 @@ def leave_out_the_admission(proof: Proof, genuine: dict[str, Proof]) -> None:
 ATTACKS: list[tuple[str, Callable[[Proof, dict[str, Proof]], None]]] = [
     ("entry", bend_path),
     ("entry", cut_path),
+    ("entry", change_index),
+    ("entry", change_size),
+    ("entry", change_root),
+    ("entry", spell_a_hash_differently),
+    ("model", mix_two_checkpoints),
     ("entry", bend_signature),
     ("entry", bend_payload),
     ("entry", change_payload_type),
@@ -217,8 +281,9 @@ def test_a_changed_proof_does_not_stand_up(
     proof = copy.deepcopy(genuine[kind])
     verify_proof(proof, PUBLIC)
     attack(proof, genuine)
-    with pytest.raises(ProofError):
+    with pytest.raises(ProofError) as caught:
         verify_proof(proof, PUBLIC)
+    tampering.found(f"{kind} proof: {attack.__name__.replace('_', ' ')}", caught.value.message[:70])
 
 
 MALFORMED: list[Callable[[Proof, dict[str, Proof]], None]] = [
@@ -227,16 +292,19 @@ MALFORMED: list[Callable[[Proof, dict[str, Proof]], None]] = [
     set_in("entries", to={}),
     set_in("entries", to=None),
     set_in("entries", to=[7]),
-    set_in("checkpoint", to=None),
-    set_in("checkpoint", to=""),
-    set_in("entries", 0, "position", to="2"),
-    set_in("entries", 0, "position", to=True),
-    set_in("entries", 0, "position", to=-1),
-    set_in("entries", 0, "position", to=10**30),
-    set_in("entries", 0, "path", to=None),
-    set_in("entries", 0, "path", to=["?"]),
-    set_in("entries", 0, "path", to=["AAAA"] * 4),
-    set_in("entries", 0, "path", to=[base64.b64encode(bytes(32)).decode()] * 100_000),
+    set_in("entries", 0, "proof", to=None),
+    set_in("entries", 0, "proof", to=7),
+    set_in("entries", 0, "proof", to=""),
+    set_in("entries", 0, "proof", to="c2sp.org/tlog-proof@v1"),
+    set_in("entries", 0, "proof", to="c2sp.org/tlog-proof@v1\n\n"),
+    set_in("entries", 0, "proof", to="c2sp.org/tlog-proof@v2\nindex 0\n\nnote"),
+    set_in("entries", 0, "proof", to="c2sp.org/tlog-proof@v1\nindex -1\n\nnote"),
+    set_in("entries", 0, "proof", to="c2sp.org/tlog-proof@v1\nindex 01\n\nnote"),
+    set_in("entries", 0, "proof", to=f"c2sp.org/tlog-proof@v1\nindex {10**30}\n\nnote"),
+    set_in("entries", 0, "proof", to="c2sp.org/tlog-proof@v1\nextra ?\nindex 0\n\nnote"),
+    set_in("entries", 0, "proof", to="c2sp.org/tlog-proof@v1\nindex 0\n?\n\nnote"),
+    set_in("entries", 0, "proof", to="c2sp.org/tlog-proof@v1\nindex 0\nAAAA\n\nnote"),
+    set_in("entries", 0, "proof", to="c2sp.org/tlog-proof@v1\nindex 0\n" + "AAAA\n" * 100_000 + "\nnote"),
     set_in("entries", 0, "envelope", to="text"),
     set_in("entries", 0, "envelope", to={"payload": float("nan")}),
     set_in("row", to=7),
@@ -264,7 +332,7 @@ def test_a_malformed_proof_is_refused_in_plain_words(number: int, genuine: dict[
 
 def test_a_proof_that_lacks_a_part_is_refused(genuine: dict[str, Proof]) -> None:
     """Each part is needed."""
-    for key in ("format", "checkpoint", "entries"):
+    for key in ("format", "entries"):
         proof = {name: value for name, value in genuine["row"].items() if name != key}
         with pytest.raises(ProofError, match="malformed"):
             verify_proof(proof, PUBLIC)
@@ -273,9 +341,10 @@ def test_a_proof_that_lacks_a_part_is_refused(genuine: dict[str, Proof]) -> None
 def test_a_proof_for_another_tree_does_not_prove_this_one(genuine: dict[str, Proof], other: Ledger) -> None:
     """Entries of one log under the checkpoint of another log of the same key."""
     proof = copy.deepcopy(genuine["entry"])
-    proof["checkpoint"] = other.prove(5)["checkpoint"]
+    with_checkpoint(proof, checkpoint_of(other.prove(5)))
     with pytest.raises(ProofError, match="does not lead to the root"):
         verify_proof(proof, PUBLIC)
+    tampering.found("entry proof: for another tree of the same key", "the inclusion path")
 
 
 def test_an_older_checkpoint_does_not_prove_a_newer_entry(line: Line, tmp_path: Path) -> None:
@@ -284,9 +353,11 @@ def test_an_older_checkpoint_does_not_prove_a_newer_entry(line: Line, tmp_path: 
     old = log.checkpoint()
     log.append(statement(3))
     proof = log.prove(3)
-    proof["checkpoint"] = old
+    assert old is not None
+    with_checkpoint(proof, old)
     with pytest.raises(ProofError, match="outside the tree"):
         verify_proof(proof, PUBLIC)
+    tampering.found("entry proof: an older checkpoint for a newer entry", "the inclusion path")
 
 
 def test_a_proof_does_not_bring_its_own_key(genuine: dict[str, Proof]) -> None:

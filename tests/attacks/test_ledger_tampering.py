@@ -18,10 +18,10 @@ from sqlalchemy import Connection, text
 from assay.canonical import canonical_json
 from assay.db import Database
 from assay.findings import Finding, Outcome, worst
-from assay.ledger import Ledger, LedgerError, sign_statement
-from assay.ledger import verify as verification
+from assay.ledger import Ledger, LedgerError, outside, sign_statement
 from assay.ledger.checkpoints import Checkpoint, origin_of, sign_checkpoint
 from assay.ledger.merkle import leaf_hash
+from tests.attacks import tampering
 from tests.ledger.support import (
     KEY,
     OTHER_KEY,
@@ -52,7 +52,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def home(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of that folder for one attack."""
-    monkeypatch.setattr(verification, "_ANCHOR_PATIENCE", 0.05)
+    monkeypatch.setattr(outside, "_ANCHOR_PATIENCE", 0.05)
     return Path(shutil.copytree(original, tmp_path / "copy"))
 
 
@@ -374,6 +374,7 @@ def test_the_ledger_names_what_was_done(attack: Attack, expected: dict[str, list
     attack(log)
     found = failures(log.verify())
     assert {check: found.get(f"ledger.{check}") for check in expected} == expected
+    tampering.found(attack.__name__.replace("_", " "), ", ".join(f"ledger.{check}" for check in expected))
 
 
 @pytest.mark.parametrize(
@@ -410,7 +411,7 @@ def test_the_same_is_found_on_every_database(
     attack: Attack, database_url: str, assay_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is found does not hang on SQLite."""
-    monkeypatch.setattr(verification, "_ANCHOR_PATIENCE", 0.05)
+    monkeypatch.setattr(outside, "_ANCHOR_PATIENCE", 0.05)
     log = filled(database_url, assay_home, ENTRIES)
     attack(log)
     expected = dict(ATTACKS[[known for known, _ in ATTACKS].index(attack)][1])
@@ -437,6 +438,7 @@ def test_a_rollback_of_database_and_anchor_together_is_found_by_what_was_publish
     assert worst(finding.outcome for finding in log.verify()) is Outcome.PASSED
     note = (home / "published-8.txt").read_text(encoding="utf-8")
     assert failures(log.verify([note])) == {"ledger.published": ["the published checkpoint"]}
+    tampering.found("roll back database and anchor together", "ledger.published")
 
 
 def test_an_anchor_that_was_deleted_is_not_passed(log: Ledger, home: Path) -> None:
@@ -454,6 +456,7 @@ def test_another_genuine_log_in_its_place_is_found(log: Ledger, home: Path, tmp_
     forged = Ledger(other.database, KEY.public_key(), anchor=home / "ledger-head.txt")
     found = failures(forged.verify([(home / "published.txt").read_text(encoding="utf-8")]))
     assert set(found) == {"ledger.anchor", "ledger.published"}
+    tampering.found("fork: another genuine log of the same key", "ledger.anchor, ledger.published")
 
 
 def rewritten(home: Path, key: object) -> Ledger:
@@ -477,6 +480,7 @@ def test_a_history_rewritten_by_the_keys_owner_is_found(home: Path) -> None:
         "ledger.anchor": ["the anchor"],
     }
     assert all("rewritten" in finding.message for finding in findings if finding.outcome is Outcome.FAILED)
+    tampering.found("fork: history rewritten by the owner of the key", "ledger.anchor, ledger.published")
 
 
 def test_a_history_rewritten_with_another_key_is_found(home: Path) -> None:
@@ -485,6 +489,7 @@ def test_a_history_rewritten_with_another_key_is_found(home: Path) -> None:
     auditor = Ledger(forged.database, KEY.public_key(), anchor=home / "ledger-head.txt")
     found = failures(auditor.verify())
     assert len(found["ledger.signature"]) == len(found["ledger.checkpoint_signature"]) == 9
+    tampering.found("history rewritten with another key", "ledger.signature, ledger.checkpoint_signature")
 
 
 def test_a_swapped_key_pair_is_found_by_the_anchor_and_by_whoever_kept_the_key(home: Path) -> None:
@@ -494,6 +499,7 @@ def test_a_swapped_key_pair_is_found_by_the_anchor_and_by_whoever_kept_the_key(h
     assert failures(here.verify()) == {"ledger.anchor": ["anchor"]}
     auditor = Ledger(forged.database, KEY.public_key(), anchor=home / "new-head.txt")
     assert "ledger.signature" in failures(auditor.verify())
+    tampering.found("swap the key pair, database and all", "ledger.anchor, ledger.signature")
 
 
 def test_findings_tell_where_and_what(log: Ledger) -> None:

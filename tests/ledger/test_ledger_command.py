@@ -90,7 +90,7 @@ def test_prove_writes_a_proof_that_check_accepts(log: Ledger, tmp_path: Path) ->
     assert (
         json.loads(run("prove", content_name("delivery", 2), "--out", str(out), "--json").output)["size"] == 4
     )
-    assert json.loads(run("prove", "2").output)["entries"][0]["position"] == 2
+    assert json.loads(run("prove", "2").output)["entries"][0]["proof"].split("\n")[1] == "index 2"
     checked = run("check", str(out))
     assert checked.exit_code == 0
     assert "entry 2: delivery-verified" in checked.output
@@ -101,7 +101,7 @@ def test_check_refuses_what_is_not_a_proof(log: Ledger, tmp_path: Path) -> None:
     """A forged proof is a failure (1), a file that is none is a wrong call (2), no key is not checked (3)."""
     out = tmp_path / "proof.json"
     proof = json.loads(run("prove", "2").output)
-    proof["entries"][0]["position"] = 1
+    proof["entries"][0]["proof"] = proof["entries"][0]["proof"].replace("index 2", "index 1")
     out.write_text(json.dumps(proof), encoding="utf-8")
     assert run("check", str(out)).exit_code == 1
     for content in ("no JSON", "[]", "[" * 100_000):

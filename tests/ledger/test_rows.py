@@ -21,15 +21,15 @@ from assay.ledger.rows import hash_cells, row_cells, row_hash, row_hashes
 
 # Rows, and the hashes that the specification gives them. They must never change: snapshots carry them.
 GOLDEN = [
-    ({"a": None}, "918dcde409e82fae336bc1a89f5450da6a711de57cb67a7d3fbc22c477f85e00"),
-    ({"a": True}, "90127b7c674935c49faff599cce4fce4b953ac0d628e24441bd859e8e8e234d6"),
-    ({"a": 0}, "0372b376637165303edb79204283a1b43a6a0434a0801bef5b483d065958e6b4"),
-    ({"a": -1}, "025f9f570c25dfc84341f496ed9805252da6dfd7617ceb943c862af166b091d3"),
-    ({"a": 0.5}, "a05e1da7806b49ef7a84253cf69bf37aaf9c864690e9ab051c7ee25444c60420"),
-    ({"a": math.nan}, "ee00c874b2be630fc88340f385e91607b60f91ae8de707a953ccf5cfeebbad67"),
-    ({"a": ""}, "237259ed75042bb63ea3f5aab6acf5496a238ec819a4388d2e11f6f11f896d9b"),
-    ({"a": "assay"}, "bb2913812bf6b8c5603476fa94d6af84ee99b7edc1526cb801220938f0c4d124"),
-    ({"a": dt.date(2026, 3, 1)}, "9e31576d51f3fd0a0c56597a903a6cec145b1b1ce5117022dac0632de6940d3e"),
+    ({"a": None}, "1ac85c44d2eabbb2051d232ade5d517386093f4b26c8a3fd55308abfbe724f6c"),
+    ({"a": True}, "eed3ca135fcc715fcf78e9a88919da6b227fdbe3cfead4821bedf991d68c6b42"),
+    ({"a": 0}, "4f3651b3189100f9a86d004f78bb8b2df5b5673f5fcd1ec50e16b24f366c1201"),
+    ({"a": -1}, "1c90f6a7d65f351db0bc3c9f33065035213f476863b1dce7430f9895092a8058"),
+    ({"a": 0.5}, "272c71e27ef99be0686aec20b910779580e4b14c85afa586005e6c25881f9af1"),
+    ({"a": math.nan}, "b464c57d02b297147fb10d3a6dbebfafa171a64aadb2cdb50d21c8bbdd5891d3"),
+    ({"a": ""}, "0187762338156c2480c49d4e1710b209237155209f2f7ba7c54447e4c4fdc834"),
+    ({"a": "assay"}, "48a78c86a78e999a6e3eb68e6dce655ceb5d3ca51caae7a7e7d1e67c3d76bf68"),
+    ({"a": dt.date(2026, 3, 1)}, "0590d8477fa38231173399c414b4c6d92282c25679cc4b3759503ae4e20b77b7"),
     (
         {
             "age": 39,
@@ -39,7 +39,7 @@ GOLDEN = [
             "weight": 77516.25,
             "seen": dt.datetime(2026, 3, 1, 12, 30, tzinfo=dt.UTC),
         },
-        "9b98adafe7a48c4ac0a8da875bd3ec9e7dfc8987c918046642a988b0b8a84283",
+        "f32d540bf71995df5322eb039a8335e9867f1157ed0716835bac79077a3171dc",
     ),
 ]
 
@@ -64,7 +64,7 @@ def by_hand(cells: dict[str, bytes]) -> bytes:
     """The specification, spelled out once more without any code of ours."""
     names = sorted(cells, key=str.encode)
     listed = "[" + ",".join(f'"{name}"' for name in names) + "]"
-    columns = hashlib.sha256(b"assay/row/v1\x00" + listed.encode()).digest()
+    columns = hashlib.sha256(b"assay/row/v2\x00" + listed.encode()).digest()
     return hashlib.sha256(b"\x00" + columns + b"".join(cells[name] for name in names)).digest()
 
 
@@ -81,6 +81,9 @@ def test_a_row_is_hashed_as_the_specification_says() -> None:
             "time": pa.array([1_700_000_000], pa.timestamp("s")),
             "fine": pa.array([1_700_000_000_000_000_001], pa.timestamp("ns")),
             "text": ["é"],
+            "empty": [""],
+            "edge": ["x" * 32],
+            "long": ["x" * 33],
         }
     )
     expected = by_hand(
@@ -93,7 +96,10 @@ def test_a_row_is_hashed_as_the_specification_says() -> None:
             "day": b"\x05" + struct.pack("<q", 20513 * 86_400_000_000),
             "time": b"\x05" + struct.pack("<q", 1_700_000_000_000_000),
             "fine": b"\x06" + struct.pack("<q", 1_700_000_000_000_000_001),
-            "text": b"\x07" + hashlib.sha256("é".encode()).digest(),
+            "text": b"\x22" + "é".encode() + bytes(30),
+            "empty": b"\x20" + bytes(32),
+            "edge": b"\x40" + b"x" * 32,
+            "long": b"\x07" + hashlib.sha256(b"x" * 33).digest(),
         }
     )
     assert row_hashes(table, table.column_names).tobytes() == expected

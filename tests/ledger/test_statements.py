@@ -190,7 +190,7 @@ def test_a_statement_that_could_not_be_checked_is_not_made(arguments: tuple, tol
         (signed(changed(lambda d: d.update(extra=1))), "statement"),
         (signed(changed(lambda d: d.update(predicate=[]))), "statement"),
         (
-            signed(changed(lambda d: d.update(predicateType="https://slsa.dev/provenance/v1"))),
+            signed(changed(lambda d: d.update(predicateType="https://slsa.dev/provenance/v0.2"))),
             "predicate_type",
         ),
         (signed(changed(lambda d: d.update(predicateType=7))), "predicate_type"),

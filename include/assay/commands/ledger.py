@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from rich.console import Console
 from rich.markup import escape
 
+from assay.commands import ledger_exports
 from assay.commands._shared import (
     JsonFlag,
     database,
@@ -22,18 +23,23 @@ from assay.commands._shared import (
     print_findings,
     settings,
 )
+from assay.commands.ledger_log import PlaceOption, WitnessOption, add_to, places, witnesses
 from assay.errors import UsageError
 from assay.findings import Outcome, worst
 from assay.ledger import (
     Ledger,
     NoLedgerKey,
-    export_lines,
+    Trace,
     ledger_public_key,
     load_public_key,
     open_ledger,
     verify_proof,
 )
 from assay.ledger import trace as trace_through
+from assay.ledger.affected import ROWS, affected_rows
+from assay.ledger.holdings import verify_holdings
+from assay.ledger.lineage import visible
+from assay.store import ObjectStore
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,6 +47,8 @@ app = typer.Typer(
     add_completion=False,
     help="The log of all decisions: is it whole, what does it prove, where did a thing come from.",
 )
+add_to(app)
+ledger_exports.add_to(app)
 
 _MAX_PROOF_BYTES = 64 * 2**20
 
@@ -56,8 +64,8 @@ OutOption = Annotated[
 WhatArgument = Annotated[
     str,
     typer.Argument(
-        help="Id of a model, run, snapshot, delivery, case or decision; a SHA-256; a key id; a statement's id or "
-        "position; or DATASET:KEY for a row.",
+        help="Id of a model, run, snapshot, delivery, case or decision; a SHA-256; a key id; a publisher; a file's "
+        "path; a statement's id or position; or, for a row, DATASET:KEY or its hash.",
         show_default=False,
     ),
 ]
@@ -72,16 +80,25 @@ def verify(
             "--checkpoint", help="A published checkpoint that the log must still contain; may be repeated."
         ),
     ] = None,
+    place: PlaceOption = None,
+    witness: WitnessOption = None,
+    files: Annotated[
+        bool, typer.Option(help="Also check the store's objects and every row of every snapshot.")
+    ] = True,
     public_key: KeyOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Check every entry, every checkpoint, the index and the anchors. An empty ledger is not checked (3)."""
+    """Check every entry, every checkpoint, the anchors, and that registry and store hold what was signed.
+
+    An empty ledger is not checked (3).
+    """
     published = [
         existing(path, "checkpoint").read_text(encoding="utf-8", errors="replace")
         for path in checkpoint or ()
     ]
     log = _ledger(public_key)
-    findings = log.verify(published)
+    findings = log.verify(published, places=places(place), witnesses=witnesses(witness))
+    findings += verify_holdings(log, object_store() if files else None)
     outcome = worst(finding.outcome for finding in findings)
     payload = {
         "outcome": outcome.value,
@@ -149,10 +166,28 @@ def check(
 
 @app.command()
 @guarded
-def trace(what: WhatArgument, as_json: JsonFlag = False) -> None:
-    """Show the lineage of a thing: what it was made from, who decided, and what used it."""
-    log = _ledger(None)
-    found = trace_through(log, log.database, object_store(), what)
+def trace(
+    what: WhatArgument,
+    since: Annotated[
+        str | None,
+        typer.Option(help="What a key or file touched: only deliveries that came in from then on (UTC)."),
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Only deliveries that came in before then.")] = None,
+    rows: Annotated[
+        Path | None,
+        typer.Option(help="Write every row that a key, publisher, file or delivery touched (Parquet)."),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show the lineage of a thing: what it was made from, who decided, and what used it.
+
+    For a publisher's key, a publisher, a file or a delivery that is every row, snapshot and model which it touched: a
+    key was stolen in March, what is affected? `--since 2026-03 --until 2026-04`.
+    """
+    log, store = _ledger(None), object_store()
+    found = trace_through(log, log.database, store, what, since=since, until=until)
+    if rows is not None:
+        _write_rows(log, store, found, rows)
     outcome = worst(finding.outcome for finding in found.findings)
 
     def human(console: Console) -> None:
@@ -165,35 +200,28 @@ def trace(what: WhatArgument, as_json: JsonFlag = False) -> None:
     raise typer.Exit(outcome.exit_code)
 
 
-@app.command()
-@guarded
-def export(out: OutOption = None, as_json: JsonFlag = False) -> None:
-    """Write the whole ledger as JSON lines: a header, every signed statement, the newest checkpoint."""
-    log = _ledger(None)
-    if out is None:
-        for line in export_lines(log):
-            sys.stdout.write(line + "\n")
-        return
+def _write_rows(log: Ledger, store: ObjectStore, found: Trace, out: Path) -> None:
+    """Every affected row, into a file that appears whole."""
+    import pyarrow.parquet as pq
+
+    if found.affected is None:
+        raise UsageError(
+            f"{found.what!r} is no publisher's key, publisher, file or delivery",
+            next_step="leave --rows away",
+        )
     partial = out.with_name(f".{out.name}.partial")
-    lines = 0
     try:
-        with partial.open("w", encoding="utf-8") as file:
-            for line in export_lines(log):
-                file.write(line + "\n")
-                lines += 1
+        with pq.ParquetWriter(partial, ROWS, compression="zstd") as writer:
+            for batch in affected_rows(log, store, found.affected):
+                writer.write_batch(batch)
         partial.replace(out)
     finally:
         partial.unlink(missing_ok=True)
 
-    def human(console: Console) -> None:
-        say(console, f"{out}: {lines - 2} entries and the newest checkpoint")
-
-    emit({"export": str(out), "entries": lines - 2}, human, as_json)
-
 
 def say(console: Console, line: str) -> None:
-    """One line as it is: no markup, no wrapping, so that it can be copied."""
-    console.print(escape(line), soft_wrap=True, highlight=False)
+    """One line as it is: no markup, no wrapping, so that it can be copied; nothing in it that a terminal would obey."""
+    console.print(escape(visible(line)), soft_wrap=True, highlight=False)
 
 
 def _ledger(public_key: Path | None) -> Ledger:

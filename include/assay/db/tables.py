@@ -200,3 +200,15 @@ class LedgerCheckpoint(Base):
         JSON
     )  # hashes of the full subtrees, largest first: what an append needs
     note: Mapped[str] = mapped_column(Text)
+
+
+class LedgerCosignature(Base):
+    """A witness's signature line on a checkpoint."""
+
+    __tablename__ = "ledger_cosignature"
+    size: Mapped[int] = mapped_column(
+        ForeignKey("ledger_checkpoint.size"), primary_key=True, autoincrement=False
+    )
+    witness: Mapped[str] = mapped_column(String(256), primary_key=True)
+    key_id: Mapped[str] = mapped_column(String(8), primary_key=True)
+    line: Mapped[str] = mapped_column(Text)

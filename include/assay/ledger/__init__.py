@@ -2,6 +2,8 @@
 
 from assay.ledger.anchor import AnchorNotWritten
 from assay.ledger.checkpoints import Checkpoint, open_checkpoint, verifier_key
+from assay.ledger.code import code_version
+from assay.ledger.cosign import Witness
 from assay.ledger.errors import (
     EnvelopeError,
     KeyNotWritten,
@@ -15,7 +17,8 @@ from assay.ledger.errors import (
     SnapshotError,
     StatementError,
 )
-from assay.ledger.export import check_export, export_lines
+from assay.ledger.exports.jsonl import check_export, export_lines
+from assay.ledger.holdings import verify_holdings
 from assay.ledger.keys import (
     key_id,
     ledger_public_key,
@@ -28,7 +31,11 @@ from assay.ledger.lineage import Step, Trace, trace
 from assay.ledger.log import Entry, Ledger, open_ledger
 from assay.ledger.lookup import FoundRow, find_rows, read_manifest
 from assay.ledger.merkle import StreamingRoot
+from assay.ledger.predicates import BUILD_TYPE, BUILDER, PREDICATES, check_predicate, schema_of
 from assay.ledger.proofs import Proved, prove, verify_proof
+from assay.ledger.ring import KeyRing
+from assay.ledger.rotate import Rotated, rotate_key
+from assay.ledger.rotation import ring_in
 from assay.ledger.rows import row_hash, row_hashes
 from assay.ledger.snapshot import (
     META,
@@ -51,8 +58,11 @@ from assay.ledger.statements import (
 )
 
 __all__ = [
+    "BUILDER",
+    "BUILD_TYPE",
     "META",
     "META_FIELDS",
+    "PREDICATES",
     "STEPS",
     "AnchorNotWritten",
     "Checkpoint",
@@ -60,6 +70,7 @@ __all__ = [
     "EnvelopeError",
     "FoundRow",
     "KeyNotWritten",
+    "KeyRing",
     "Ledger",
     "LedgerError",
     "LedgerKeyError",
@@ -70,6 +81,7 @@ __all__ = [
     "ProofError",
     "Proved",
     "Resource",
+    "Rotated",
     "RowError",
     "SnapshotError",
     "SnapshotManifest",
@@ -78,8 +90,11 @@ __all__ = [
     "Step",
     "StreamingRoot",
     "Trace",
+    "Witness",
     "annotate",
     "check_export",
+    "check_predicate",
+    "code_version",
     "export_lines",
     "find_rows",
     "key_id",
@@ -95,13 +110,17 @@ __all__ = [
     "prove",
     "public_key_path",
     "read_manifest",
+    "ring_in",
+    "rotate_key",
     "row_hash",
     "row_hashes",
+    "schema_of",
     "sign_statement",
     "signing_key",
     "trace",
     "verifier_key",
     "verify_envelope",
+    "verify_holdings",
     "verify_proof",
     "verify_snapshot",
 ]

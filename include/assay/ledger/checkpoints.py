@@ -18,11 +18,29 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from assay.ledger.errors import NoteError
 from assay.ledger.keys import raw_public_key
 from assay.ledger.merkle import HASH_SIZE
+from assay.ledger.ring import KeyRing, first_of
 
 MAX_NOTE_BYTES = 256 * 1024
-_ED25519 = b"\x01"  # signature type of the signed-note specification
+ED25519, COSIGNATURE = b"\x01", b"\x04"
+"""Signature types of the signed-note specification: Ed25519, and Ed25519 with a time by a witness."""
+
 _SIGNATURE_LINE = re.compile(r"— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})")
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
+
+
+@dataclass(frozen=True)
+class NoteSignature:
+    """One signature line of a note: who is said to have signed, with which key, and the signature's bytes."""
+
+    name: str
+    key_id: bytes
+    signature: bytes
+
+    @property
+    def line(self) -> str:
+        """The line, without its newline; `read_signature_line(s.line) == s`."""
+        return f"— {self.name} {base64.b64encode(self.key_id + self.signature).decode()}"
 
 
 @dataclass(frozen=True)
@@ -55,15 +73,15 @@ class Checkpoint:
 
 
 def origin_of(key: Ed25519PublicKey) -> str:
-    """The log's name: `assay.local/` and 16 hexadecimal digits of its key's SHA-256."""
-    return f"assay.local/{hashlib.sha256(raw_public_key(key)).hexdigest()[:16]}"
+    """The log's name: `assay.local/` and 16 hexadecimal digits of its first key's SHA-256."""
+    return f"assay.local/{hashlib.sha256(raw_public_key(first_of(key))).hexdigest()[:16]}"
 
 
-def verifier_key(key: Ed25519PublicKey, name: str | None = None) -> str:
+def verifier_key(key: Ed25519PublicKey, name: str | None = None, kind: bytes = ED25519) -> str:
     """The key in the form that note tools take (vkey): name, key id and base64 of type and key, joined by `+`."""
     name = name or origin_of(key)
-    material = base64.b64encode(_ED25519 + raw_public_key(key)).decode()
-    return f"{name}+{_note_key_id(name, key).hex()}+{material}"
+    material = base64.b64encode(kind + raw_public_key(key)).decode()
+    return f"{name}+{note_key_id(name, key, kind).hex()}+{material}"
 
 
 def sign_checkpoint(checkpoint: Checkpoint, key: Ed25519PrivateKey) -> str:
@@ -78,6 +96,8 @@ def open_checkpoint(note: str, key: Ed25519PublicKey) -> Checkpoint:
         NoteError: The note is malformed, not signed by this key, or from another log.
     """
     origin = origin_of(key)
+    if isinstance(key, KeyRing):  # of a log whose key was rotated: the key that signed its newest entry
+        key = key.at(Checkpoint.read(note_parts(note)[0]).size - 1)
     checkpoint = Checkpoint.read(open_note(note, origin, key))
     if checkpoint.origin != origin:
         raise NoteError("a checkpoint is from another log", expected=origin, found=checkpoint.origin)
@@ -86,7 +106,7 @@ def open_checkpoint(note: str, key: Ed25519PublicKey) -> Checkpoint:
 
 def sign_note(text: str, name: str, key: Ed25519PrivateKey) -> str:
     """A signed note over `text`, which ends in a newline."""
-    signature = _note_key_id(name, key.public_key()) + key.sign(text.encode())
+    signature = note_key_id(name, key.public_key()) + key.sign(text.encode())
     return f"{text}\n— {name} {base64.b64encode(signature).decode()}\n"
 
 
@@ -96,24 +116,13 @@ def open_note(note: str, name: str, key: Ed25519PublicKey) -> str:
     Raises:
         NoteError: The note is malformed, or this key did not sign it.
     """
-    if len(note.encode()) > MAX_NOTE_BYTES or any(char < " " and char != "\n" for char in note):
-        raise NoteError("a note is too large or holds control characters")
-    text, separator, signatures = note.rpartition("\n\n")
-    if not separator or not signatures.endswith("\n"):
-        raise NoteError("a note is malformed", expected="text, an empty line, and signature lines")
-    text += "\n"
-    wanted, seen = _note_key_id(name, key), False
-    for line in signatures[:-1].split("\n"):
-        match = _SIGNATURE_LINE.fullmatch(line)
-        if match is None:
-            raise NoteError(
-                "a note has a malformed signature line", expected="— name base64", found=line[:120]
-            )
-        signature = _base64(match[2])
-        if match[1] != name or signature[:4] != wanted:
+    text, lines = note_parts(note)
+    wanted, seen = note_key_id(name, key), False
+    for line in lines:
+        if (line.name, line.key_id) != (name, wanted):
             continue
         try:
-            key.verify(signature[4:], text.encode())
+            key.verify(line.signature, text.encode())
         except InvalidSignature as error:
             raise NoteError("a note's signature is wrong", expected=f"a signature by {name}") from error
         seen = True
@@ -122,8 +131,36 @@ def open_note(note: str, name: str, key: Ed25519PublicKey) -> str:
     return text
 
 
-def _note_key_id(name: str, key: Ed25519PublicKey) -> bytes:
-    return hashlib.sha256(name.encode() + b"\n" + _ED25519 + raw_public_key(key)).digest()[:4]
+def note_parts(note: str) -> tuple[str, list[NoteSignature]]:
+    """A note's text, with its last newline, and its signature lines; no signature is checked.
+
+    Raises:
+        NoteError: It is too large or malformed.
+    """
+    if len(note.encode(errors="replace")) > MAX_NOTE_BYTES or _CONTROL.search(note):
+        raise NoteError("a note is too large or holds control characters")
+    text, separator, signatures = note.rpartition("\n\n")
+    if not separator or not signatures.endswith("\n"):
+        raise NoteError("a note is malformed", expected="text, an empty line, and signature lines")
+    return f"{text}\n", [read_signature_line(line) for line in signatures[:-1].split("\n")]
+
+
+def read_signature_line(line: str) -> NoteSignature:
+    """A signature line, without its newline.
+
+    Raises:
+        NoteError: It is malformed.
+    """
+    match = _SIGNATURE_LINE.fullmatch(line)
+    if match is None:
+        raise NoteError("a note has a malformed signature line", expected="— name base64", found=line[:120])
+    data = _base64(match[2])
+    return NoteSignature(match[1], data[:4], data[4:])
+
+
+def note_key_id(name: str, key: Ed25519PublicKey, kind: bytes = ED25519) -> bytes:
+    """The four bytes that name a key in signature lines: SHA-256 over name, newline, type and key, cut."""
+    return hashlib.sha256(name.encode() + b"\n" + kind + raw_public_key(key)).digest()[:4]
 
 
 def _base64(text: str) -> bytes:

@@ -1,8 +1,9 @@
 """Signing keys: the ledger's Ed25519 key and the P-256 key that signs model bundles.
 
 On a laptop a key is made at first use, in a file that only its owner can read. In production it comes from the
-environment or from a mounted file. The public half is written beside it and pins the key: a private key that does not
-belong to the public one is refused.
+environment, from a mounted file, or stays on a token (PKCS#11: hardware modules and cloud key services). Wherever it
+comes from, it is one of cryptography's private keys: `sign` and `public_key` are all that is asked of it. The public
+half is written beside it and pins the key: a private key that does not belong to the public one is refused.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ Private = TypeVar("Private", Ed25519PrivateKey, ec.EllipticCurvePrivateKey)
 def signing_key(settings: Settings) -> Ed25519PrivateKey:
     """The ledger's private key; made at first use, unless the environment names one.
 
-    Order: the PEM text of `ASSAY_LEDGER_KEY`, the file of `ASSAY_LEDGER_KEY_FILE`, `<keys_dir>/ledger.pem`.
+    Order: the token of `ASSAY_LEDGER_KEY_URI`, the PEM text of `ASSAY_LEDGER_KEY`, the file of `ASSAY_LEDGER_KEY_FILE`,
+    `<keys_dir>/ledger.pem`.
 
     Raises:
         LedgerKeyError: The key is readable by others, unreadable, no Ed25519 key, or not the pinned one.
@@ -46,6 +48,7 @@ def signing_key(settings: Settings) -> Ed25519PrivateKey:
         name="ledger",
         narrow=_ed25519,
         make=Ed25519PrivateKey.generate,
+        token=_token(settings.ledger_key_uri, settings),
         pem=settings.ledger_key_pem,
         file=settings.ledger_key_file,
         variable="ASSAY_LEDGER_KEY_FILE",
@@ -55,7 +58,7 @@ def signing_key(settings: Settings) -> Ed25519PrivateKey:
 def model_key(settings: Settings) -> ec.EllipticCurvePrivateKey:
     """The private key that signs model bundles (P-256, as OpenSSF Model Signing asks); made at first use.
 
-    Order: the file of `ASSAY_MODEL_KEY_FILE`, `<keys_dir>/model.pem`.
+    Order: the token of `ASSAY_MODEL_KEY_URI`, the file of `ASSAY_MODEL_KEY_FILE`, `<keys_dir>/model.pem`.
 
     Raises:
         LedgerKeyError: The key is readable by others, unreadable, no P-256 key, or not the pinned one.
@@ -66,6 +69,7 @@ def model_key(settings: Settings) -> ec.EllipticCurvePrivateKey:
         name="model",
         narrow=_p256,
         make=lambda: ec.generate_private_key(ec.SECP256R1()),
+        token=_token(settings.model_key_uri, settings, p256=True),
         pem=None,
         file=settings.model_key_file,
         variable="ASSAY_MODEL_KEY_FILE",
@@ -81,7 +85,12 @@ def ledger_public_key(settings: Settings) -> Ed25519PublicKey | None:
     pinned = public_key_path(settings, "ledger")
     if pinned.exists():
         return load_public_key(pinned)
-    if settings.ledger_key_pem or settings.ledger_key_file or _private_path(settings, "ledger").exists():
+    if (
+        settings.ledger_key_uri
+        or settings.ledger_key_pem
+        or settings.ledger_key_file
+        or _private_path(settings, "ledger").exists()
+    ):
         return signing_key(settings).public_key()
     return None
 
@@ -130,6 +139,25 @@ def parse_public_key(pem: bytes, where: str = "the key given") -> Ed25519PublicK
     return key
 
 
+def load_signing_key(path: Path) -> Ed25519PrivateKey:
+    """Read an Ed25519 private key from a PEM file that only its owner can read.
+
+    Raises:
+        LedgerKeyError: The file is missing, readable by others, or holds something else.
+    """
+    return _ed25519(_parse(_private_bytes(path, "the path"), str(path)), str(path))
+
+
+def make_private_file(path: Path) -> None:
+    """Make a new Ed25519 key in a file, mode 0600, unless the file is there.
+
+    Raises:
+        KeyNotWritten: It cannot be written; there is no half key.
+    """
+    with _writing(path):
+        _create(path, Ed25519PrivateKey.generate())
+
+
 def public_pem(key: PublicKey) -> bytes:
     """The key as PEM text (SubjectPublicKeyInfo)."""
     return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -156,13 +184,16 @@ def _obtain(
     name: str,
     narrow: Callable[[object, str], Private],
     make: Callable[[], Private],
+    token: PrivateKey | None,
     pem: str | None,
     file: Path | None,
     variable: str,
 ) -> Private:
-    given = pem is not None or file is not None
+    given = token is not None or pem is not None or file is not None
     path = _private_path(settings, name)
-    if pem is not None:
+    if token is not None:
+        key = narrow(token, "the key on the token")
+    elif pem is not None:
         key = narrow(_parse(pem.encode(), "the key in the environment"), "the key in the environment")
     elif file is not None:
         key = narrow(_parse(_private_bytes(file, variable), str(file)), str(file))
@@ -175,6 +206,17 @@ def _obtain(
     with _writing(pinned):
         _pin(pinned, key, given)
     return key
+
+
+def _token(uri: str | None, settings: Settings, *, p256: bool = False) -> PrivateKey | None:
+    """The key of a PKCS#11 URI; None without one."""
+    if uri is None:
+        return None
+    from assay.ledger.pkcs11_keys import TokenEd25519, TokenP256, TokenUri, pin_of
+
+    place = TokenUri.parse(uri)
+    pin = pin_of(place, settings.pkcs11_pin)
+    return TokenP256(place, pin) if p256 else TokenEd25519(place, pin)
 
 
 @contextmanager
@@ -284,7 +326,7 @@ def _pin(path: Path, key: PrivateKey, given: bool) -> None:
             expected=hashlib.sha256(known).hexdigest()[:16],
             found=hashlib.sha256(pem).hexdigest()[:16],
             state="nothing was signed",
-            next_step="bring back the key that this state was made with; a new key needs a new ASSAY_HOME",
+            next_step="bring back the key that this state was made with; `assay ledger rotate-key` changes it",
         )
 
 

@@ -7,6 +7,7 @@ through what used it. Each statement's signature is checked on the way.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,9 +18,11 @@ from sqlalchemy.orm import Session
 from assay.db import Database, LedgerEntry, LedgerSubject
 from assay.errors import AssayError
 from assay.findings import Finding, Outcome, Scope, Severity
+from assay.ledger.affected import Affected, affected
 from assay.ledger.errors import NotInLedger
+from assay.ledger.held import HeldRow, find_held
 from assay.ledger.log import Ledger, lookup_key
-from assay.ledger.lookup import FoundRow, find_rows, split_row_name
+from assay.ledger.lookup import FoundRow, find_hash, find_rows, split_row_name
 from assay.ledger.statements import Resource, Statement, index_key, read_unverified, verify_envelope
 from assay.store import ObjectStore
 
@@ -30,6 +33,7 @@ Relation = Literal["upstream", "about", "downstream"]
 _LINK = re.compile(
     r"sha256:[0-9a-f]{64}|[a-z]+(-[a-z]+)*-[0-9a-f]{32}|(minisign|ed25519|ecdsa|ssh|openpgp|x509|sigstore):\S{8,128}"
 )
+_HASH = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 500  # names in one query
 _FACTS = 8  # facts of a statement in one line
 
@@ -86,26 +90,46 @@ class Trace:
         what: What was asked for.
         steps: Statements in the order of the log.
         rows: For a row: where it stands, in each snapshot that has it, newest first.
+        held: For a row: the cases that hold or held it, newest first.
+        affected: For a key, a publisher, a file or a delivery: the rows, snapshots and models that it came into.
     """
 
     what: str
     steps: tuple[Step, ...]
     rows: tuple[FoundRow, ...] = field(default=())
+    held: tuple[HeldRow, ...] = field(default=())
+    affected: Affected | None = None
+
+    @property
+    def checks(self) -> list[dict[str, Any]]:
+        """Every check that was asked of a row's deliveries, its runs and models: step, entry, check, outcome, words."""
+        return [
+            {"step": step.statement.step, "position": step.position, "relation": step.relation, **check}
+            for step in self.steps
+            for check in step.statement.predicate.get("checks", ())
+            if isinstance(check, dict)
+        ]
 
     @property
     def findings(self) -> list[Finding]:
         """Whether every statement's signature stands up."""
         wrong = [step for step in self.steps if step.problem]
-        if not wrong:
-            message = f"all {len(self.steps)} statements are signed by the ledger's key"
-            return [_finding(Outcome.PASSED, self.what, message)]
-        return [_finding(Outcome.FAILED, f"entry {step.position}", str(step.problem)) for step in wrong]
+        if wrong:
+            return [_finding(Outcome.FAILED, f"entry {step.position}", str(step.problem)) for step in wrong]
+        if not self.steps:
+            message = "no statement in the ledger tells of it"
+            return [_finding(Outcome.NOT_CHECKED, self.what, message)]
+        message = f"all {len(self.steps)} statements are signed by the ledger's key"
+        return [_finding(Outcome.PASSED, self.what, message)]
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready facts."""
         return {
             "what": self.what,
             "rows": [row.as_dict() for row in self.rows],
+            "held": [row.as_dict() for row in self.held],
+            "affected": self.affected.as_dict() if self.affected else None,
+            "checks": self.checks,
             "steps": [step.as_dict() for step in self.steps],
             "findings": [finding.model_dump(mode="json") for finding in self.findings],
         }
@@ -123,14 +147,46 @@ class Trace:
                 out.append(f"  was released from quarantine by {row.decision}")
             versions = ", ".join(str(other.version) for other in self.rows)
             out.append(f"  stands in snapshot version {versions}")
+        for held in self.held:
+            out += held.lines()
+        if self.affected is not None:
+            out += self.affected.lines()
+        if self.rows or self.held:
+            out += self._checks_in_short()
         for step in self.steps:
             out.append(f"{marks[step.relation]} {step.position:>5}  {step.line}")
             if step.problem:
                 out.append(f"         NOT TO BE BELIEVED: {step.problem}")
         return out
 
+    def _checks_in_short(self) -> list[str]:
+        """How the checks of the deliveries came out, and each answer that is not `passed`."""
+        asked = [
+            check
+            for check in self.checks
+            if check["relation"] == "about" and check["step"].startswith("delivery-")
+        ]
+        counts = Counter(str(check.get("outcome")) for check in asked)
+        told = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
+        return [
+            f"  checks of its deliveries: {told or 'none'}",
+            *(
+                f"    {check.get('outcome')} {check.get('check')}: {check.get('message')}"
+                for check in asked
+                if check.get("outcome") != "passed"
+            ),
+        ]
 
-def trace(ledger: Ledger, database: Database, store: ObjectStore | None, what: str) -> Trace:
+
+def trace(
+    ledger: Ledger,
+    database: Database,
+    store: ObjectStore | None,
+    what: str,
+    *,
+    since: str | None = None,
+    until: str | None = None,
+) -> Trace:
     """Follow a thing through the ledger.
 
     Args:
@@ -138,10 +194,13 @@ def trace(ledger: Ledger, database: Database, store: ObjectStore | None, what: s
         database: The registry.
         store: The object store; only rows need it.
         what: Id of a model, run, snapshot, delivery, case or decision; a SHA-256; a key id; a statement's id or
-            position; or `dataset:key` for a row.
+            position; a publisher's id; a file's path; or, for a row, `dataset:key` or its hash.
+        since: For what a key, publisher, file or delivery touched: only deliveries that came in from then on (UTC).
+        until: Only deliveries that came in before then.
 
     Raises:
         NotInLedger: Nothing goes by that name.
+        UsageError: A time cannot be read.
         NoLedgerKey: There is no public key to check the statements with.
     """
     rows: list[FoundRow] = []
@@ -149,11 +208,19 @@ def trace(ledger: Ledger, database: Database, store: ObjectStore | None, what: s
         about = set(_names_of_entry(session, what) or [lookup_key(what)])
         positions = _positions(session, about, None)
     up_from, down_from = about, about
-    if not positions and (row_name := split_row_name(database, what)) is not None:
+    held: list[HeldRow] = []
+    touched: Affected | None = None
+    if store is not None:
+        touched = affected(ledger, store, what, since=since, until=until)
+        if not touched.deliveries and not touched.problems:
+            touched = None
+    row_name = split_row_name(database, what)
+    if not positions and (row_name is not None or _HASH.fullmatch(what)):
         if store is None:
             raise NotInLedger(f"{what!r} is a row, and rows need the object store")
-        rows = find_rows(database, store, *row_name)
+        rows, held = _rows(database, store, what, row_name)
         origins = {origin for row in rows for origin in (row.delivery, row.decision) if origin}
+        origins |= {origin for row in held for origin in (row.delivery, row.case, *row.decisions)}
         up_from = about = {index_key(origin) for origin in origins}
         down_from = {index_key(row.snapshot_id) for row in rows}
     with database.session() as session:
@@ -162,15 +229,20 @@ def trace(ledger: Ledger, database: Database, store: ObjectStore | None, what: s
             chosen[position] = "downstream"
         for position in _walk(session, up_from, "subject"):
             chosen[position] = "upstream"
-        for position in _positions(session, about | (down_from if rows else set()), "subject"):
+        for position in _positions(session, about | (down_from if rows or held else set()), "subject"):
             chosen[position] = "about"
         steps = _steps(ledger, session, chosen)
-    if not steps and not rows:
+    if not steps and not rows and not held and touched is None:
         raise NotInLedger(
             f"nothing in the ledger goes by {what!r}",
             next_step="give an id, a SHA-256, a key id, or dataset:key for a row; `assay ledger export` lists all",
         )
-    return Trace(what, tuple(steps), tuple(rows))
+    return Trace(what, tuple(steps), tuple(rows), tuple(held), touched)
+
+
+def visible(text: str) -> str:
+    """Text with nothing in it that a reader would obey instead of show: controls and text-direction marks as U+XXXX."""
+    return "".join(each if each.isprintable() or each == " " else f"[U+{ord(each):04X}]" for each in text)
 
 
 def short(name: str) -> str:
@@ -179,6 +251,21 @@ def short(name: str) -> str:
 
 
 # -------------------------------------------------------------------------------------------------------------- private
+def _rows(
+    database: Database, store: ObjectStore, what: str, name: tuple[str, str] | None
+) -> tuple[list[FoundRow], list[HeldRow]]:
+    """A row by its hash or its key, in snapshots and in cases."""
+    if name is None:
+        return find_hash(database, store, what), []
+    held = find_held(database, store, *name)
+    try:
+        return find_rows(database, store, *name), held
+    except NotInLedger:
+        if held:
+            return [], held
+        raise
+
+
 def _names_of_entry(session: Session, what: str) -> list[str]:
     """Subjects of an entry that was named by its statement's id or its position."""
     query = select(LedgerEntry)
@@ -239,7 +326,9 @@ def _steps(ledger: Ledger, session: Session, chosen: dict[int, Relation]) -> lis
 
 def _step(ledger: Ledger, row: LedgerEntry, relation: Relation) -> Step:
     try:
-        return Step(row.position, relation, verify_envelope(row.envelope, ledger.public_key))
+        return Step(
+            row.position, relation, verify_envelope(row.envelope, ledger.public_key, position=row.position)
+        )
     except AssayError as error:
         try:
             statement = read_unverified(row.envelope)

@@ -25,6 +25,7 @@ from assay.ledger.checkpoints import Checkpoint, open_checkpoint, origin_of, sig
 from assay.ledger.errors import EnvelopeError, LedgerError, LedgerKeyError, NoLedgerKey, NoteError
 from assay.ledger.keys import key_id, ledger_public_key, signing_key
 from assay.ledger.merkle import StreamingRoot, leaf_hash
+from assay.ledger.rotation import ring_in, rotation_statement
 from assay.ledger.statements import Statement, index_key, read_unverified, sign_statement, verify_envelope
 from assay.settings import Settings
 
@@ -79,6 +80,7 @@ class Ledger:
         self._private = key if isinstance(key, Ed25519PrivateKey) else None
         self._public = key.public_key() if isinstance(key, Ed25519PrivateKey) else key
         self._make_key = make_key
+        self._ring: Ed25519PublicKey | None = None
 
     @property
     def has_key(self) -> bool:
@@ -87,9 +89,11 @@ class Ledger:
 
     @property
     def public_key(self) -> Ed25519PublicKey:
-        """The key that all entries and checkpoints must be signed with.
+        """The key that all entries and checkpoints must be signed with; a `KeyRing` where it was rotated.
 
         Raises:
+            LedgerError: A rotation in the log does not stand up.
+            LedgerKeyError: The key that is trusted is none of the log's.
             NoLedgerKey: There is none: nothing was ever appended here, and no key was given.
         """
         if self._public is None:
@@ -97,7 +101,14 @@ class Ledger:
                 "there is no public key to check the ledger with",
                 next_step="name the published one with --public-key, or bring back ledger.pub.pem",
             )
-        return self._public
+        if self._ring is None:
+            with self.database.session() as session:
+                self._ring = ring_in(session, self._public)
+        return self._ring
+
+    def forget_rotations(self) -> None:
+        """Read the log's rotations again at the next use of the key."""
+        self._ring = None
 
     @property
     def origin(self) -> str:
@@ -119,18 +130,52 @@ class Ledger:
         """
         if session is not None:
             entry, note, size = self._append(session, statement)
-            _after_commit(session, lambda: self._advance(note, size))
+            self._advance_after_commit(session, note, size)
             return entry
         with self.database.write() as own:
             entry, note, size = self._append(own, statement)
         self._advance(note, size)
         return entry
 
+    def rotate(self, new: Ed25519PrivateKey, *, reason: str) -> Entry:
+        """Let a new key take over: the present key signs the entry, the new one signs all that come after it.
+
+        Args:
+            new: The new private key.
+            reason: Why.
+
+        Raises:
+            LedgerError: The log in the database is not the one that was signed; nothing is added.
+            LedgerKeyError: The private key cannot be used.
+            StatementError: The reason is missing.
+        """
+        with self.database.write() as session:
+            key = self._signing_key()
+            self._ring = ring_in(session, key.public_key())
+            newest = session.scalars(
+                select(LedgerCheckpoint).order_by(LedgerCheckpoint.size.desc()).limit(1)
+            ).first()
+            tree = self._tree(session, newest)
+            statement = rotation_statement(
+                key.public_key(), new, origin=self.origin, size=tree.size, root=tree.root(), reason=reason
+            )
+            entry, note, size = self._append(session, statement)
+        self._private, self._public, self._ring = new, new.public_key(), None
+        self._advance(note, size)
+        return entry
+
     def _append(self, session: Session, statement: Statement) -> tuple[Entry, str, int]:
         key = self._signing_key()
-        newest = session.scalars(
-            select(LedgerCheckpoint).order_by(LedgerCheckpoint.size.desc()).limit(1)
-        ).first()
+        self._ring = ring_in(session, key.public_key())
+        if self._ring != key.public_key():
+            raise LedgerKeyError(
+                "the private key was retired by a rotation of the ledger's key",
+                expected=key_id(self._ring),
+                found=key_id(key.public_key()),
+                state="nothing was added to the ledger",
+                next_step="sign with the new key; if `assay ledger rotate-key` was interrupted, run it again",
+            )
+        newest = newest_row(session)
         tree = self._tree(session, newest)
         known = session.scalars(
             select(LedgerEntry).where(LedgerEntry.statement_id == statement.id).limit(1)
@@ -216,6 +261,13 @@ class Ledger:
         if not same:
             raise _not_ours(f"entry {known.position} claims the id {statement.id}, but holds something else")
 
+    def _advance_after_commit(self, session: Session, note: str, size: int) -> None:
+        """Move the anchor once, with the last checkpoint of the caller's transaction."""
+        waiting: dict[int, tuple[str, int]] = session.info.setdefault("assay_checkpoints", {})
+        if id(self) not in waiting:
+            _after_commit(session, lambda: self._advance(*waiting.pop(id(self))))
+        waiting[id(self)] = note, size
+
     def _advance(self, note: str, size: int) -> None:
         if self.anchor is not None:
             self.anchor.advance(note, size, self.public_key)
@@ -263,14 +315,14 @@ class Ledger:
         Raises:
             EnvelopeError: The signature or the statement does not stand up.
         """
-        return verify_envelope(entry.envelope, self.public_key)
+        return verify_envelope(entry.envelope, self.public_key, position=entry.position)
 
     # ---------------------------------------------------------------------------------------------------- checking
-    def verify(self, published: Sequence[str] = ()) -> list[Finding]:
+    def verify(self, published: Sequence[str] = (), **options: Any) -> list[Finding]:
         """Check everything: see `assay.ledger.verify.verify_log`."""
         from assay.ledger.verify import verify_log
 
-        return verify_log(self, published)
+        return verify_log(self, published, **options)
 
     def prove(self, what: int | str, **options: Any) -> dict[str, Any]:
         """A proof that needs no database to check: see `assay.ledger.proofs.prove`."""
@@ -296,6 +348,11 @@ def open_ledger(settings: Settings, database: Database) -> Ledger:
 def lookup_key(name: str) -> str:
     """A name or digest as the subject index has it."""
     return index_key(f"sha256:{name}" if _HEX.fullmatch(name) else name)
+
+
+def newest_row(session: Session) -> LedgerCheckpoint | None:
+    """The row of the largest checkpoint; None for an empty log."""
+    return session.scalars(select(LedgerCheckpoint).order_by(LedgerCheckpoint.size.desc()).limit(1)).first()
 
 
 def open_row(row: LedgerCheckpoint, key: Ed25519PublicKey) -> Checkpoint:
@@ -343,15 +400,6 @@ def batches(session: Session, size: int) -> Iterator[list[LedgerEntry]]:
         yield rows
         start = rows[-1].position
         session.expunge_all()
-
-
-def leaf_hashes(session: Session, size: int) -> list[bytes]:
-    """Leaf hashes of the first `size` entries, computed from their envelopes."""
-    query = select(LedgerEntry.envelope).where(LedgerEntry.position < size).order_by(LedgerEntry.position)
-    return [
-        leaf_hash(envelope.encode())
-        for envelope in session.scalars(query.execution_options(yield_per=_BATCH))
-    ]
 
 
 def _after_commit(session: Session, action: Callable[[], None]) -> None:

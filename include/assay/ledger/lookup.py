@@ -26,6 +26,7 @@ from assay.ledger.snapshot import (
     SOURCE,
     SnapshotManifest,
     open_part,
+    part_hashes,
 )
 from assay.store import ObjectStore
 
@@ -117,7 +118,7 @@ def find_rows(database: Database, store: ObjectStore, dataset: str, key: str) ->
     seen: dict[tuple[str, int], FoundRow] = {}
     for snapshot in reversed(snapshots):
         manifest = read_manifest(store, snapshot)
-        wanted = _key_values(manifest, key)
+        wanted = key_values(manifest, key)
         first = 0
         for part in manifest.parts:
             if wanted is None:
@@ -146,6 +147,39 @@ def find_rows(database: Database, store: ObjectStore, dataset: str, key: str) ->
     return found
 
 
+def find_hash(database: Database, store: ObjectStore, row_hash: str) -> list[FoundRow]:
+    """The rows with a hash, in each snapshot of any data set that holds one, newest first.
+
+    Args:
+        database: The registry of snapshots.
+        store: Where their parts are.
+        row_hash: 64 hexadecimal digits.
+
+    Raises:
+        SnapshotError: A snapshot's objects are not what they should be.
+    """
+    wanted = np.frombuffer(bytes.fromhex(row_hash), dtype=np.uint8)
+    with database.session() as session:
+        snapshots = list_snapshots(session)
+    found: list[FoundRow] = []
+    known: dict[str, list[int]] = {}
+    for snapshot in reversed(snapshots):
+        manifest, first = read_manifest(store, snapshot), 0
+        for part in manifest.parts:
+            if part.sha256 not in known:
+                rows, start = [], 0
+                for hashes in part_hashes(store, part.model_copy(update={"excluded": ()})):
+                    rows += [start + int(row) for row in np.flatnonzero((hashes == wanted).all(axis=1))]
+                    start += len(hashes)
+                known[part.sha256] = rows
+            for row in known[part.sha256]:
+                if (place := part.place(row)) is not None:
+                    one = _found(store, snapshot, manifest, part.sha256, row)
+                    found.append(replace(one, index=first + place))
+            first += part.kept
+    return found
+
+
 def read_manifest(store: ObjectStore, snapshot: Snapshot) -> SnapshotManifest:
     """The manifest of a registered snapshot.
 
@@ -171,9 +205,12 @@ def plain(value: Any) -> Any:
     return value
 
 
-# -------------------------------------------------------------------------------------------------------------- private
-def _key_values(manifest: SnapshotManifest, key: str) -> list[str] | None:
-    """One text for each key column; None where the data set has no key."""
+def key_values(manifest: SnapshotManifest, key: str) -> list[str] | None:
+    """One text for each key column; None where the data set has no key.
+
+    Raises:
+        NotInLedger: The key does not fit the data set.
+    """
     if not manifest.key:
         if key.startswith("#") and key[1:].isdecimal():
             return None
@@ -195,12 +232,13 @@ def _key_values(manifest: SnapshotManifest, key: str) -> list[str] | None:
     return [str(value) for value in values]
 
 
+# -------------------------------------------------------------------------------------------------------------- private
 def _matching(store: ObjectStore, sha256: str, columns: tuple[str, ...], wanted: list[str]) -> list[int]:
     """Numbers of the rows of a part whose key columns have the wanted values."""
     rows: list[int] = []
     with open_part(store, sha256) as file:
         scalars = [
-            _scalar(text, file.schema_arrow.field(name).type)
+            scalar_of(text, file.schema_arrow.field(name).type)
             for name, text in zip(columns, wanted, strict=True)
         ]
         if any(scalar is None for scalar in scalars):  # the column's type cannot hold such a value
@@ -216,7 +254,8 @@ def _matching(store: ObjectStore, sha256: str, columns: tuple[str, ...], wanted:
     return rows
 
 
-def _scalar(text: str, kind: pa.DataType) -> pa.Scalar | None:
+def scalar_of(text: str, kind: pa.DataType) -> pa.Scalar | None:
+    """A text as a value of a column's type; None where the type cannot hold such a value."""
     value_type = kind.value_type if pa.types.is_dictionary(kind) else kind
     try:
         return pa.scalar(text).cast(value_type)

@@ -138,7 +138,7 @@ def inclusion_proof(index: int, size: int, leaves: Iterable[Hashes]) -> list[byt
     """
     if not 0 <= index < size:
         raise IndexError(f"leaf {index} of a tree with {size} leaves")
-    siblings = _sibling_ranges(index, size)
+    siblings = sibling_ranges(index, size)
     trees = {bounds: StreamingRoot() for bounds in siblings}
     ordered = sorted(siblings)
     offset = 0
@@ -155,8 +155,8 @@ def inclusion_proof(index: int, size: int, leaves: Iterable[Hashes]) -> list[byt
     return [trees[bounds].root() for bounds in siblings]
 
 
-def _sibling_ranges(index: int, size: int) -> list[tuple[int, int]]:
-    """Leaf ranges [first, last) of the subtrees beside the way from a leaf to the root, the smallest first."""
+def sibling_ranges(index: int, size: int) -> list[tuple[int, int]]:
+    """What an audit path is made of: leaf ranges [first, last) beside the way from a leaf up to the root."""
     ranges, first, last = [], 0, size
     while last - first > 1:
         middle = first + (1 << ((last - first - 1).bit_length() - 1))
@@ -207,24 +207,36 @@ def consistency_proof(first: int, leaves: Hashes) -> list[bytes]:
     Raises:
         IndexError: The smaller tree is larger than the larger one.
     """
-    size = len(leaves)
+    return [root(leaves[start:stop]) for start, stop in consistency_ranges(first, len(leaves))]
+
+
+def consistency_ranges(first: int, size: int) -> list[tuple[int, int]]:
+    """What a consistency proof is made of: leaf ranges [start, stop), whose roots are its hashes in order.
+
+    Args:
+        first: Size of the smaller tree.
+        size: Size of the larger tree.
+
+    Raises:
+        IndexError: The smaller tree is larger than the larger one.
+    """
     if not 0 <= first <= size:
         raise IndexError(f"a tree of {first} leaves is no prefix of one with {size}")
     if first in (0, size):
         return []
-    path: list[bytes] = []
+    ranges: list[tuple[int, int]] = []
     start, whole = 0, True  # the subtree leaves[start:size]; `whole`: its first part is the old tree itself
     while first != size:
         half = 1 << ((size - start - 1).bit_length() - 1)  # largest power of two below the subtree's size
         if first - start <= half:
-            path.append(root(leaves[start + half : size]))
+            ranges.append((start + half, size))
             size = start + half
         else:
-            path.append(root(leaves[start : start + half]))
+            ranges.append((start, start + half))
             start, whole = start + half, False
     if not whole:
-        path.append(root(leaves[start:size]))
-    return path[::-1]
+        ranges.append((start, size))
+    return ranges[::-1]
 
 
 def verify_consistency(

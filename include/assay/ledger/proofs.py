@@ -1,10 +1,12 @@
 """Proofs that need no database, no store and no Assay account: a JSON file and the ledger's public key.
 
-A proof holds one signed checkpoint and signed statements with their paths to its root. A row's proof also holds the
-row's cells with their path to the snapshot's root, and the snapshot's manifest, which states that root and which
-delivery brought the row; its statements are those that admitted the snapshot, verified the delivery and released the
-row. File and record number are hints: whoever has the delivered file, whose digest the delivery's statement names, can
-hash that record again.
+A proof holds signed statements, each with a C2SP tlog-proof: its path and the signed checkpoint, the same for all of
+them. A row's proof also holds the row's cells with their path to the snapshot's root, and the snapshot's manifest,
+which states that root and which delivery brought the row; its statements are those that admitted the snapshot,
+verified the delivery and released the row. File and record number are hints: whoever has the delivered file, whose
+digest the delivery's statement names, can hash that record again.
+
+`docs/ledger-format.md` has the format; `docs/verify/verify.py` checks it without any code of ours.
 """
 
 from __future__ import annotations
@@ -24,17 +26,22 @@ from sqlalchemy.orm import Session
 from assay.canonical import canonical_json
 from assay.db import LedgerCheckpoint, LedgerEntry, LedgerSubject, Snapshot
 from assay.errors import AssayError
-from assay.ledger.checkpoints import Checkpoint, open_checkpoint, verifier_key
+from assay.ledger.checkpoints import Checkpoint, verifier_key
 from assay.ledger.errors import LedgerError, NotInLedger, ProofError
-from assay.ledger.log import Ledger, leaf_hashes, lookup_key, open_row
+from assay.ledger.log import Ledger, lookup_key, open_row
 from assay.ledger.lookup import FoundRow, find_rows, read_manifest, split_row_name
-from assay.ledger.merkle import Hashes, as_hashes, inclusion_proof, leaf_hash, verify_inclusion
+from assay.ledger.merkle import Hashes, inclusion_proof, leaf_hash, verify_inclusion
+from assay.ledger.ring import KeyRing
+from assay.ledger.rotation import ring_of
 from assay.ledger.rows import hash_cells
 from assay.ledger.snapshot import SnapshotManifest, part_hashes
 from assay.ledger.statements import Statement, predicate_type, verify_envelope
+from assay.ledger.tlog import ConsistencyProof, TlogProof
+from assay.ledger.tree import consistency_path, inclusion_path
+from assay.ledger.witnesses import cosigned_note
 from assay.store import ObjectStore
 
-FORMAT = "https://assay.dev/proof/v1"
+FORMAT = "https://assay.dev/proof/v2"
 MAX_STATEMENTS = 200
 _ADMITTED = "snapshot-admitted"
 
@@ -85,35 +92,65 @@ def prove(ledger: Ledger, what: int | str, *, store: ObjectStore | None = None) 
         NotInLedger: Nothing goes by that name.
         LedgerError: The log's newest checkpoint is not in order, so that nothing can be proved against it.
     """
-    row: dict[str, Any] | None = None
     with ledger.database.session() as session:
         positions = _positions(session, what)
-    if (
-        not positions
-        and isinstance(what, str)
-        and (name := split_row_name(ledger.database, what)) is not None
-    ):
-        if store is None:
-            raise NotInLedger(f"{what!r} is a row, and rows need the object store")
-        found = find_rows(ledger.database, store, *name)[0]
-        row = _row_proof(ledger, store, found)
-        with ledger.database.session() as session:
-            positions = _row_positions(session, found)
-    if not positions:
+        if positions:
+            return {**_log_proof(ledger, session, positions, str(what)), "about": str(what)}
+    name = split_row_name(ledger.database, what) if isinstance(what, str) else None
+    if name is None:
         raise NotInLedger(
             f"nothing in the ledger goes by {what!r}",
             next_step="give a position, a statement's id, another id, a SHA-256, or dataset:key for a row",
         )
-    if len(positions) > MAX_STATEMENTS:
-        raise NotInLedger(
-            f"{len(positions)} statements are about {what!r}; a proof holds {MAX_STATEMENTS}",
-            next_step="name a statement's id or position",
-        )
-    proof = _log_proof(ledger, positions)
-    proof["about"] = str(what)
-    if row is not None:
-        proof["row"] = row
+    if store is None:
+        raise NotInLedger(f"{what!r} is a row, and rows need the object store")
+    found = find_rows(ledger.database, store, *name)[0]
+    row = _row_proof(ledger, store, found)
+    with ledger.database.session() as session:
+        proof = _log_proof(ledger, session, _row_positions(session, found), str(what))
+    made = {**proof, "about": str(what), "row": row}
+    verify_proof(made, ledger.public_key)
+    return made
+
+
+def prove_consistency(ledger: Ledger, first: int, second: int | None = None) -> ConsistencyProof:
+    """A proof that the log at `first` entries is the beginning of the log at `second` entries (the newest).
+
+    Its text is also what a C2SP witness takes to cosign the newer checkpoint.
+
+    Raises:
+        NotInLedger: There is no checkpoint at one of these sizes.
+        LedgerError: The log is not in order, so that nothing can be proved.
+    """
+    with ledger.database.session() as session:
+        new = _checkpoint_row(ledger, session, second)
+        if first > new.size:
+            raise NotInLedger(f"the checkpoint at {new.size} entries is older than the one at {first}")
+        path = consistency_path(session, first, new.size)
+        old = open_row(_checkpoint_row(ledger, session, first), ledger.public_key) if first else None
+        proof = ConsistencyProof(first, tuple(path), new.note)
+    if old is not None:
+        try:
+            proof.verify(old, ledger.public_key)
+        except ProofError as error:
+            raise LedgerError(
+                f"the ledger does not prove that it only grew: {error.message}",
+                expected=error.expected,
+                found=error.found,
+                next_step="`assay ledger verify` names what was changed",
+            ) from error
     return proof
+
+
+def signed_checkpoint(ledger: Ledger, size: int | None = None) -> str:
+    """The newest checkpoint, or the one at a size, as a signed note with the witnesses' cosignatures.
+
+    Raises:
+        NotInLedger: There is no checkpoint at that size.
+        LedgerError: The log is empty, or its checkpoint is not in order.
+    """
+    with ledger.database.session() as session:
+        return cosigned_note(session, _checkpoint_row(ledger, session, size))
 
 
 def verify_proof(proof: Mapping[str, Any], public_key: Ed25519PublicKey) -> Proved:
@@ -164,43 +201,67 @@ def _row_positions(session: Session, found: FoundRow) -> list[int]:
     return sorted({position for _, position in positions})
 
 
-def _log_proof(ledger: Ledger, positions: Sequence[int]) -> dict[str, Any]:
-    with ledger.database.session() as session:
-        newest = session.scalars(
-            select(LedgerCheckpoint).order_by(LedgerCheckpoint.size.desc()).limit(1)
-        ).first()
-        if newest is None:
+def _log_proof(ledger: Ledger, session: Session, positions: Sequence[int], what: str) -> dict[str, Any]:
+    if len(positions) > MAX_STATEMENTS:
+        raise NotInLedger(
+            f"{len(positions)} statements are about {what!r}; a proof holds {MAX_STATEMENTS}",
+            next_step="name a statement's id or position",
+        )
+    if isinstance(
+        ledger.public_key, KeyRing
+    ):  # whoever checks it follows the rotations from the key that they have
+        rotations = {tenure.since - 1 for tenure in ledger.public_key.tenures[1:]}
+        positions = sorted({*positions, *rotations})
+    newest = _checkpoint_row(ledger, session)
+    note = cosigned_note(session, newest)
+    entries = []
+    for position in positions:
+        row = session.get(LedgerEntry, position)
+        if row is None or position >= newest.size:
             raise LedgerError(
-                "the ledger has no checkpoint", next_step="`assay ledger verify` says what is wrong"
+                f"the newest checkpoint does not cover entry {position}",
+                next_step="`assay ledger verify` says what is wrong",
             )
-        checkpoint = open_row(newest, ledger.public_key)
-        leaves = as_hashes(leaf_hashes(session, checkpoint.size))
-        if len(leaves) != checkpoint.size:
-            raise LedgerError(
-                "the ledger lacks entries that its newest checkpoint covers",
-                expected=checkpoint.size,
-                found=len(leaves),
-                next_step="`assay ledger verify` names them",
-            )
-        entries = []
-        for position in positions:
-            row = session.get_one(LedgerEntry, position)
-            path = inclusion_proof(position, checkpoint.size, [leaves])
-            entries.append(
-                {
-                    "position": position,
-                    "envelope": json.loads(row.envelope),
-                    "path": [_encode(node) for node in path],
-                }
-            )
-    proof = {
-        "format": FORMAT,
-        "key": verifier_key(ledger.public_key),
-        "checkpoint": newest.note,
-        "entries": entries,
-    }
-    verify_proof(proof, ledger.public_key)  # a proof that does not stand up must not leave the house
-    return proof
+        path = inclusion_path(session, position, newest.size)
+        proof = TlogProof(position, tuple(path), note)
+        entries.append({"envelope": _envelope(row), "proof": proof.text})
+    made = {"format": FORMAT, "key": verifier_key(ledger.public_key), "entries": entries}
+    try:
+        verify_proof(made, ledger.public_key)  # a proof that does not stand up must not leave the house
+    except ProofError as error:
+        raise LedgerError(
+            f"the ledger does not prove what it holds: {error.message}",
+            expected=error.expected,
+            found=error.found,
+            next_step="`assay ledger verify` names what was changed",
+        ) from error
+    return made
+
+
+def _envelope(row: LedgerEntry) -> Any:
+    try:
+        return json.loads(row.envelope)
+    except (ValueError, RecursionError) as error:
+        raise LedgerError(
+            f"entry {row.position} holds no envelope",
+            next_step="`assay ledger verify` names what was changed",
+        ) from error
+
+
+def _checkpoint_row(ledger: Ledger, session: Session, size: int | None = None) -> LedgerCheckpoint:
+    """The checkpoint at a size, or the newest, in order."""
+    query = select(LedgerCheckpoint).order_by(LedgerCheckpoint.size.desc()).limit(1)
+    if size is not None:
+        query = query.where(LedgerCheckpoint.size == size)
+    row = session.scalars(query).first()
+    if row is None and size is not None:
+        raise NotInLedger(f"the ledger has no checkpoint at {size} entries")
+    if row is None:
+        raise LedgerError(
+            "the ledger has no checkpoint", next_step="`assay ledger verify` says what is wrong"
+        )
+    open_row(row, ledger.public_key)
+    return row
 
 
 def _row_proof(ledger: Ledger, store: ObjectStore, found: FoundRow) -> dict[str, Any]:
@@ -235,20 +296,22 @@ def _all_hashes(store: ObjectStore, manifest: SnapshotManifest) -> Iterator[Hash
 def _verify(proof: Mapping[str, Any], public_key: Ed25519PublicKey) -> Proved:
     if proof["format"] != FORMAT:
         raise ProofError("this is not a proof of Assay's", expected=FORMAT, found=proof["format"])
-    checkpoint = open_checkpoint(proof["checkpoint"], public_key)
     entries = proof["entries"]
     if not isinstance(entries, list) or not 0 < len(entries) <= MAX_STATEMENTS:
         raise ProofError(
             "a proof has at least one entry", expected=f"1 to {MAX_STATEMENTS}", found=len(entries)
         )
+    opened = [(canonical_json(e["envelope"]).decode(), TlogProof.parse(e["proof"])) for e in entries]
+    keys = ring_of([(tlog.index, envelope) for envelope, tlog in opened], public_key)
     statements = []
-    for entry in entries:
-        envelope = canonical_json(entry["envelope"]).decode()
-        statement = verify_envelope(envelope, public_key)
-        position = _whole(entry["position"])
-        leaf = leaf_hash(envelope.encode())
-        verify_inclusion(leaf, position, checkpoint.size, _path(entry["path"]), checkpoint.root)
-        statements.append((position, statement))
+    checkpoints = set()
+    for envelope, tlog in opened:
+        statement = verify_envelope(envelope, keys, position=tlog.index)
+        checkpoints.add(tlog.verify(leaf_hash(envelope.encode()), keys))
+        statements.append((tlog.index, statement))
+    if len(checkpoints) != 1:
+        raise ProofError("the entries are proved against different checkpoints")
+    (checkpoint,) = checkpoints
     row = proof.get("row")
     if row is None:
         return Proved(checkpoint, tuple(statements))

@@ -4,7 +4,7 @@ A row's hash is the RFC 9162 leaf hash of its canonical encoding, so that the Me
 a tree over the rows themselves:
 
     row hash  = SHA-256( 0x00 || columns || cell || cell || ... )
-    columns   = SHA-256( "assay/row/v1" || 0x00 || the column names, sorted, as canonical JSON )
+    columns   = SHA-256( "assay/row/v2" || 0x00 || the column names, sorted, as canonical JSON )
     cell      = tag (1 byte) || body, one cell for each column, in the order of the sorted names
 
 | value                       | tag | body                                                                        |
@@ -16,9 +16,10 @@ a tree over the rows themselves:
 | any other number            | 04  | IEEE 754 double, 8 bytes; every NaN is 7ff8000000000000                     |
 | date or time                | 05  | microseconds since 1970-01-01T00:00:00 UTC, signed, 8 bytes                 |
 | time with odd nanoseconds   | 06  | nanoseconds since then, signed, 8 bytes                                     |
-| text                        | 07  | SHA-256 of its UTF-8 bytes, 32 bytes                                        |
+| text, more than 32 bytes of UTF-8 | 07 | SHA-256 of its UTF-8 bytes, 32 bytes                                  |
+| text, n = 0..32 bytes of UTF-8 | 20 + n | its UTF-8 bytes, then zeros up to 32 bytes                            |
 
-All integers are little-endian. What follows from it, on purpose:
+Tags are hexadecimal; all integers are little-endian. What follows from it, on purpose:
 
 - Numbers compare by value: 1 as int8, int64, uint32, float32 or float64 is the same number, and -0.0 is 0. A float32 is
   the double that it is exactly, so 0.1 as float32 is another number than 0.1 as float64.
@@ -49,9 +50,13 @@ from assay.ledger.errors import RowError
 from assay.ledger.merkle import HASH_SIZE, Hashes, hash_slices, leaf_hash
 
 NULL, BOOLEAN, WHOLE, UNSIGNED, DOUBLE, TIME, NANOSECONDS, TEXT = range(8)
+SHORT = 0x20  # tag of the empty text; a text of n bytes, up to WIDTH of them, has the tag SHORT + n
+WIDTH = 32
 _NAN = 0x7FF8_0000_0000_0000
 _BATCH_ROWS = 16_384  # the encoding of one batch stays in the processor's cache
-_SCALAR, _DIGEST = 9, 33  # bytes of a cell
+_SCALAR = 9  # bytes of a cell that holds no text
+# Row n keeps the first n of 32 bytes and clears the others.
+_KEEP = np.where(np.arange(WIDTH)[None, :] < np.arange(WIDTH + 1)[:, None], 0xFF, 0).astype(np.uint8)
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 KINDS = ("null", "boolean", "integer", "unsigned", "double", "time", "nanoseconds", "text")
@@ -124,7 +129,7 @@ def row_cells(row: pa.Table | pa.RecordBatch, columns: Sequence[str]) -> list[Ce
     for name in names:
         column = batch.column(name)
         tags, body = _cells(column, name)
-        kind = KINDS[int(tags[0])]
+        kind = "text" if tags[0] >= SHORT else KINDS[int(tags[0])]
         value: Any = body[0].tobytes()
         if kind == "text":
             value = column.to_pylist()[0]
@@ -162,7 +167,7 @@ def sorted_columns(columns: Sequence[str]) -> list[str]:
 
 def columns_digest(names: Sequence[str]) -> bytes:
     """SHA-256 that binds a row's hash to its columns' names; `names` sorted."""
-    return hashlib.sha256(b"assay/row/v1\x00" + canonical_json(list(names))).digest()
+    return hashlib.sha256(b"assay/row/v2\x00" + canonical_json(list(names))).digest()
 
 
 # -------------------------------------------------------------------------------------------------------------- private
@@ -212,9 +217,12 @@ def _cell_bytes(column: str, kind: str, value: Any) -> bytes:
     if kind not in KINDS or not isinstance(value, wanted):
         raise RowError(f"a cell of the column {column!r} is malformed", expected=", ".join(KINDS), found=kind)
     tag, content = bytes([KINDS.index(kind)]), cast("Any", value)
-    if kind == "text":
-        return tag + hashlib.sha256(content.encode()).digest()
     try:
+        if kind == "text":
+            data: bytes = content.encode()
+            if len(data) <= WIDTH:
+                return bytes([SHORT + len(data)]) + data.ljust(WIDTH, b"\0")
+            return tag + hashlib.sha256(data).digest()
         if kind == "double":
             number = float(content)
             return tag + struct.pack("<Q", _NAN) if math.isnan(number) else tag + struct.pack("<d", number)
@@ -381,20 +389,44 @@ def _times(column: pa.Array, kind: pa.DataType, valid: np.ndarray[Any, Any] | No
 
 
 def _text(column: pa.Array) -> Cells:
-    """Text is hashed once for each distinct value."""
+    """Text that is dictionary-encoded is encoded once for each word."""
     if not pa.types.is_dictionary(column.type):
-        if pa.types.is_string_view(column.type):
-            column = column.cast(pa.large_string())
-        column = column.dictionary_encode()
+        return _words(column)
     words, indices = column.dictionary, column.indices
     if len(words) > len(indices):  # a slice of a column with a large dictionary: only what is used
         used = pc.unique(indices.drop_null())
         indices, words = pc.index_in(indices, used), words.take(used)
     places = np.asarray(pc.fill_null(indices.cast(pa.int64()), len(words)))
-    digests = np.zeros((len(words) + 1, HASH_SIZE), dtype=np.uint8)  # the last one stands for null
-    tags = np.full(len(words) + 1, NULL, dtype=np.uint8)
-    for number, word in enumerate(words.to_pylist()):
-        if word is not None:  # a dictionary may hold a null of its own
-            tags[number] = TEXT
-            digests[number] = np.frombuffer(hashlib.sha256(word.encode()).digest(), dtype=np.uint8)
-    return tags[places], digests[places]
+    tags, bodies = _words(words)
+    null = np.zeros((1, WIDTH), dtype=np.uint8)
+    return np.append(tags, np.uint8(NULL))[places], np.concatenate([bodies, null])[places]
+
+
+def _words(column: pa.Array) -> Cells:
+    """Cells of plain text, copied from Arrow's buffers; only long text is hashed, each distinct one once."""
+    if pa.types.is_string_view(column.type):
+        column = column.cast(pa.large_string())
+    count, (_, offsets, data) = len(column), column.buffers()
+    width = np.int64 if pa.types.is_large_string(column.type) else np.int32
+    if count == 0 or offsets is None:
+        return np.full(count, NULL, dtype=np.uint8), np.zeros((count, WIDTH), dtype=np.uint8)
+    edges = np.frombuffer(offsets, dtype=width)[column.offset : column.offset + count + 1].astype(np.int64)
+    slab = np.zeros(edges[-1] - edges[0] + WIDTH, dtype=np.uint8)  # a window at the last text stays inside
+    if data is not None:
+        slab[:-WIDTH] = np.frombuffer(data, dtype=np.uint8)[edges[0] : edges[-1]]
+    starts, lengths = edges[:-1] - edges[0], np.diff(edges)
+    # One item of 32 bytes at every byte of the slab, so that taking items copies whole windows.
+    windows = np.lib.stride_tricks.as_strided(slab[:WIDTH].view(f"V{WIDTH}"), (len(slab) - WIDTH + 1,), (1,))
+    bodies = windows[starts].view(np.uint8).reshape(count, WIDTH)
+    bodies &= _KEEP[np.minimum(lengths, WIDTH)]
+    tags = (SHORT + np.minimum(lengths, WIDTH)).astype(np.uint8)
+    known: dict[bytes, np.ndarray[Any, Any]] = {}
+    for number in np.flatnonzero(lengths > WIDTH).tolist():
+        text = slab[starts[number] : starts[number] + lengths[number]].tobytes()
+        if (digest := known.get(text)) is None:
+            digest = known[text] = np.frombuffer(hashlib.sha256(text).digest(), dtype=np.uint8)
+        tags[number], bodies[number] = TEXT, digest
+    if column.null_count:
+        missing = ~np.asarray(column.is_valid())
+        tags[missing], bodies[missing] = NULL, 0
+    return tags, bodies

@@ -324,14 +324,28 @@ def part_hashes(store: ObjectStore, part: Part) -> Iterator[Hashes]:
         yield _stored_hashes(batch)[keep]
 
 
-def verify_snapshot(store: ObjectStore, manifest: SnapshotManifest) -> list[Finding]:
+def verify_snapshot(
+    store: ObjectStore, manifest: SnapshotManifest, verified: SnapshotManifest | None = None
+) -> list[Finding]:
     """Recompute every row's hash from its values, and every root from the hashes.
 
+    Args:
+        store: Where the parts are.
+        manifest: What the snapshot is said to be.
+        verified: An earlier version that passed just now: parts that both begin with are not read again.
+
     Returns:
-        A finding for each part, and one for the whole; each row that differs is named by part and number.
+        A finding for each part that was read, and one for the whole; each row that differs is named by part and number.
     """
-    findings, tree = [], StreamingRoot()
-    for part in manifest.parts:
+    findings, tree, parts = [], StreamingRoot(), manifest.parts
+    if (
+        verified is not None
+        and verified.columns == manifest.columns
+        and verified.parts == manifest.parts[: len(verified.parts)]
+    ):
+        tree = StreamingRoot(verified.rows, [bytes.fromhex(node) for node in verified.edge])
+        parts = parts[len(verified.parts) :]
+    for part in parts:
         problem, evidence = None, {"rows": part.rows, "delivery": part.delivery_id}
         own, number = StreamingRoot(), 0
         try:

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from assay.canonical import canonical_json
 from assay.ledger.errors import EnvelopeError, StatementError
 from assay.ledger.keys import key_id, parse_public_key, public_pem
+from assay.ledger.ring import KeyRing
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner, SSlibKey
@@ -33,7 +34,6 @@ MAX_PAYLOAD_BYTES = 4 * 2**20
 
 _PREFIX, _SUFFIX = "https://assay.dev/predicates/", "/v1"
 STEPS: Mapping[str, str] = {
-    "key-created": "a signing key was made",
     "delivery-verified": "checksums, signature, completeness and freshness of a delivery",
     "delivery-validated": "the contract's expectations on a delivery",
     "delivery-screened": "the verdicts on a delivery's rows",
@@ -41,11 +41,17 @@ STEPS: Mapping[str, str] = {
     "case-decided": "a human decision on a quarantine case",
     "snapshot-admitted": "a new version of the training set",
     "run-finished": "one training, with its curve's outcome",
+    "curve-checked": "the curve checks on one training",
+    "run-provenance": "what a model was built from: SLSA provenance, with the bundle's signature among the subjects",
     "gates-judged": "the gates' findings on a challenger",
     "model-promoted": "a challenger became champion",
     "model-rolled-back": "an earlier champion came back",
+    "key-rotated": "a signing key took another's place",
 }
 """Steps that make statements, and what each is about."""
+SLSA_PROVENANCE = "https://slsa.dev/provenance/v1"
+"""Predicate type of `run-provenance`; its inputs are SLSA's `resolvedDependencies`."""
+_PROVENANCE = "run-provenance"
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NAME_LENGTH = 256  # of the index's column
@@ -98,6 +104,8 @@ class Statement:
     @property
     def step(self) -> str:
         """Short name of the predicate type, e.g. `snapshot-admitted`."""
+        if self.predicate_type == SLSA_PROVENANCE:
+            return _PROVENANCE
         return self.predicate_type.removeprefix(_PREFIX).removesuffix(_SUFFIX)
 
     @property
@@ -126,7 +134,7 @@ def predicate_type(step: str) -> str:
     """
     if step not in STEPS:
         raise StatementError(f"no step is called {step!r}", expected=", ".join(STEPS))
-    return f"{_PREFIX}{step}{_SUFFIX}"
+    return SLSA_PROVENANCE if step == _PROVENANCE else f"{_PREFIX}{step}{_SUFFIX}"
 
 
 def index_key(name: str) -> str:
@@ -153,14 +161,19 @@ def make_statement(
     Raises:
         StatementError: A part is missing, malformed or too large.
     """
-    uri = kind if kind.startswith(_PREFIX) else predicate_type(kind)
+    uri = kind if "://" in kind else predicate_type(kind)
     made_of = {"inputs"} & set(predicate)
     if made_of:
         raise StatementError("a predicate has no key `inputs` of its own", next_step="pass them as `inputs`")
     about = [Resource(name, sha256) for name, sha256 in subjects]
     used = [Resource(item) if isinstance(item, str) else Resource(*item) for item in inputs]
     facts: dict[str, Any] = dict(predicate)
-    if used:
+    if used and uri == SLSA_PROVENANCE:
+        definition = dict(facts.get("buildDefinition") or {})
+        facts["buildDefinition"] = definition | {
+            "resolvedDependencies": [resource.descriptor() for resource in used]
+        }
+    elif used:
         facts["inputs"] = [resource.descriptor() for resource in used]
     document = {
         "_type": STATEMENT_TYPE,
@@ -186,13 +199,19 @@ def sign_statement(statement: Statement, key: Ed25519PrivateKey) -> str:
 
 
 def verify_envelope(
-    envelope: str, public_key: Ed25519PublicKey, *, subjects: Mapping[str, str] | None = None
+    envelope: str,
+    public_key: Ed25519PublicKey,
+    *,
+    position: int | None = None,
+    subjects: Mapping[str, str] | None = None,
 ) -> Statement:
     """Check a signed statement against the pinned key and return it.
 
     Args:
         envelope: A DSSE envelope as `sign_statement` writes it; any other JSON spelling of it is refused.
-        public_key: The key that must have signed it, whatever key id the envelope names.
+        public_key: The key that must have signed it, whatever key id the envelope names; of a ring, the key of its
+            position.
+        position: Its entry in the log; without one, each key of a ring will do.
         subjects: SHA-256, computed by the caller, of things that must be among the subjects under these names.
 
     Raises:
@@ -220,10 +239,14 @@ def verify_envelope(
             found=dsse.payload_type,
         )
     # (3) One signature, by the pinned key.
-    key = _verifier(public_key)
+    chosen = _chosen(public_key, position, list(dsse.signatures))
+    key = _verifier(chosen)
     if list(dsse.signatures) != [key.keyid]:
+        retired = isinstance(public_key, KeyRing) and any(map(public_key.named, dsse.signatures))
         raise EnvelopeError(
-            "a statement is not signed by the ledger's key, or not by it alone",
+            "a statement is signed by a key that did not sign at its place in the log: it was retired, or not yet made"
+            if retired
+            else "a statement is not signed by the ledger's key, or not by it alone",
             check="signature",
             expected=key.keyid,
             found=", ".join(dsse.signatures) or "no signature",
@@ -310,7 +333,14 @@ def _read(payload: bytes) -> Statement:
     subjects = _resources(document["subject"], digests=True)
     if not subjects:
         raise EnvelopeError("a statement is about nothing", check="subject", expected="at least one subject")
-    return Statement(uri, subjects, _resources(predicate.get("inputs", []), digests=False), payload)
+    return Statement(uri, subjects, _resources(_inputs(uri, predicate), digests=False), payload)
+
+
+def _inputs(uri: str, predicate: dict[str, Any]) -> Any:
+    if uri != SLSA_PROVENANCE:
+        return predicate.get("inputs", [])
+    definition = predicate.get("buildDefinition")
+    return definition.get("resolvedDependencies", []) if isinstance(definition, dict) else []
 
 
 @lru_cache(maxsize=1)
@@ -354,6 +384,15 @@ def _resources(listed: Any, *, digests: bool) -> tuple[Resource, ...]:
             )
         out.append(resource)
     return tuple(out)
+
+
+def _chosen(key: Ed25519PublicKey, position: int | None, keyids: list[str]) -> Ed25519PublicKey:
+    """The key that must have signed: of a ring the one of the position, else the one that the envelope names."""
+    if not isinstance(key, KeyRing):
+        return key
+    if position is not None:
+        return key.at(position)
+    return next(filter(None, map(key.named, keyids)), key.newest)
 
 
 def _signer(key: Ed25519PrivateKey) -> CryptoSigner:

@@ -6,23 +6,24 @@ each checkpoint is compared with that tree at its size. What is found is named b
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from typing import Any
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from assay.db import LedgerCheckpoint, LedgerEntry, LedgerSubject
-from assay.findings import Finding, Outcome, Scope, Severity
-from assay.ledger.checkpoints import Checkpoint, open_checkpoint
-from assay.ledger.errors import EnvelopeError, LedgerError, NoteError
-from assay.ledger.log import Ledger, batches, open_row, tree_of
+from assay.findings import Finding, Outcome
+from assay.ledger.cosign import Witness
+from assay.ledger.errors import EnvelopeError, LedgerError, LedgerKeyError
+from assay.ledger.log import Ledger, batches, open_row
 from assay.ledger.merkle import StreamingRoot, leaf_hash
+from assay.ledger.outside import Outside, ledger_finding
+from assay.ledger.publish import Place
+from assay.ledger.report import Report
 from assay.ledger.statements import Statement, verify_envelope
-
-MAX_NAMED = 50
-"""How many failures of one check are named one by one; the others are counted."""
+from assay.ledger.witnesses import verify_witnesses
 
 _CHECKS = {
     "ledger.position": "entries stand at 0, 1, 2 ... without a gap",
@@ -35,42 +36,22 @@ _CHECKS = {
     "ledger.checkpoint_root": "each checkpoint has the root of the entries that it covers",
     "ledger.truncation": "the newest checkpoint covers exactly the entries that are there",
 }
-_ANCHOR_PATIENCE = 2.0  # seconds for a process that committed to write the anchor
 
 
-class _Report:
-    """Collects failures per check."""
-
-    def __init__(self) -> None:
-        self.failures: dict[str, list[Finding]] = {check: [] for check in _CHECKS}
-        self.counts: dict[str, int] = dict.fromkeys(_CHECKS, 0)
-
-    def fail(self, check: str, subject: str, message: str, **evidence: Any) -> None:
-        self.counts[check] += 1
-        if len(self.failures[check]) < MAX_NAMED:
-            self.failures[check].append(_finding(check, Outcome.FAILED, subject, message, evidence))
-
-    def findings(self, entries: int) -> list[Finding]:
-        out: list[Finding] = []
-        for check, meaning in _CHECKS.items():
-            named = self.failures[check]
-            out += named
-            if not named:
-                out.append(_finding(check, Outcome.PASSED, "ledger", meaning, {"entries": entries}))
-            elif self.counts[check] > len(named):
-                more = self.counts[check] - len(named)
-                out.append(
-                    _finding(check, Outcome.FAILED, "ledger", f"and {more} more like these", {"more": more})
-                )
-        return out
-
-
-def verify_log(ledger: Ledger, published: Sequence[str] = ()) -> list[Finding]:
+def verify_log(
+    ledger: Ledger,
+    published: Sequence[str] = (),
+    *,
+    places: Sequence[Place] = (),
+    witnesses: Sequence[Witness] = (),
+) -> list[Finding]:
     """Check the whole log.
 
     Args:
         ledger: The log; its public key is the one that must have signed everything.
         published: Signed checkpoints from outside (a web page, a mail, a witness), which the log must still contain.
+        places: Where checkpoints are published; the newest of each must still be contained.
+        witnesses: Those whose cosignatures count.
 
     Returns:
         One finding per failure, and one for each check that passed. An empty log is `not_checked`, unless an anchor
@@ -83,15 +64,17 @@ def verify_log(ledger: Ledger, published: Sequence[str] = ()) -> list[Finding]:
             if size
             else "the ledger is empty"
         )
-        return [_finding("ledger.entries", Outcome.NOT_CHECKED, "ledger", reason, {"entries": size})]
-    # The anchor is read first: what it names was committed before it was written, so the log must have it.
-    anchored, anchor_problem = _read_anchor(ledger)
-    outside = [_read_published(ledger, number, note) for number, note in enumerate(published, start=1)]
-    wanted = {checkpoint.size for checkpoint in (anchored, *outside) if isinstance(checkpoint, Checkpoint)}
-    report = _Report()
+        return [ledger_finding("ledger.entries", Outcome.NOT_CHECKED, "ledger", reason, {"entries": size})]
+    ledger.forget_rotations()
+    try:
+        ledger.public_key  # noqa: B018 - follows the rotations of the key through the log
+    except (LedgerError, LedgerKeyError) as error:
+        return [ledger_finding("ledger.keys", Outcome.FAILED, "key", error.message, {"found": error.found})]
+    outside = Outside(ledger, published, places)
+    report = Report(_CHECKS, "entries")
     with ledger.database.session() as session:
         size, covered = _sizes(session)
-        roots = _walk(ledger, session, max(size, covered), wanted, report)
+        roots = _walk(ledger, session, max(size, covered), outside.sizes, report)
         _stray_index(session, size, report)
         if covered != size:
             report.fail(
@@ -101,11 +84,16 @@ def verify_log(ledger: Ledger, published: Sequence[str] = ()) -> list[Finding]:
                 checkpoint=covered,
                 entries=size,
             )
-    findings = [] if size == covered == 0 else report.findings(size)
-    findings += _outside_findings(ledger, size, roots, anchored, anchor_problem, outside)
+        for check in _CHECKS:
+            report.looked(check, max(size, covered))
+    findings = report.findings()
+    findings += outside.findings(size, roots)
+    findings += verify_witnesses(ledger, witnesses)
     if not findings:
         return [
-            _finding("ledger.entries", Outcome.NOT_CHECKED, "ledger", "the ledger is empty", {"entries": 0})
+            ledger_finding(
+                "ledger.entries", Outcome.NOT_CHECKED, "ledger", "the ledger is empty", {"entries": 0}
+            )
         ]
     return findings
 
@@ -118,17 +106,15 @@ def _sizes(session: Session) -> tuple[int, int]:
     return (0 if row[0] is None else int(row[0]) + 1), int(row[1] or 0)
 
 
-def _walk(ledger: Ledger, session: Session, size: int, wanted: set[int], report: _Report) -> dict[int, str]:
+def _walk(ledger: Ledger, session: Session, size: int, wanted: set[int], report: Report) -> dict[int, str]:
     """Check entries and checkpoints in order; returns the roots at the wanted sizes and at the last one."""
     tree, roots = StreamingRoot(), {0: StreamingRoot().root().hex()}
     seen: dict[str, int] = {}
     expected = 0
     broken = False  # after the first wrong root, all later ones are wrong for the same reason
-    for rows in batches(session, size):
-        first, last = rows[0].position, rows[-1].position
-        index = _index_between(session, first, last)
-        checkpoints = _checkpoints_between(session, first + 1, last + 1)
-        for row in rows:
+    for rows, opened, checkpoints in _opened(ledger, session, size):
+        index = _index_between(session, rows[0].position, rows[-1].position)
+        for row, read in zip(rows, opened, strict=True):
             if row.position != expected:
                 gap = (
                     f"entry {expected}"
@@ -143,23 +129,55 @@ def _walk(ledger: Ledger, session: Session, size: int, wanted: set[int], report:
                     found=row.position,
                 )
             expected = row.position + 1
-            statement = _check_entry(ledger, row, report)
-            if statement is not None:
-                _check_index(row, statement, index.get(row.position, set()), seen, report)
-            tree.append(leaf_hash(row.envelope.encode()))
-            root = tree.root().hex()
+            leaf = leaf_hash(row.envelope.encode())
+            _check_entry(row, leaf.hex(), read, report)
+            if isinstance(read, Statement):
+                _check_index(row, read, index.get(row.position, set()), seen, report)
+            tree.append(leaf)
             if tree.size in wanted:
-                roots[tree.size] = root
-            broken = _check_checkpoint(ledger, row.position + 1, root, checkpoints, broken, report)
+                roots[tree.size] = tree.root().hex()
+            broken = _check_checkpoint(row.position + 1, tree, checkpoints, broken, report)
     roots[tree.size] = tree.root().hex()
     for stray in session.scalars(select(LedgerCheckpoint.size).where(LedgerCheckpoint.size < 1)):
         report.fail("ledger.checkpoint_root", f"checkpoint {stray}", f"no log has {stray} entries")
     return roots
 
 
-def _check_entry(ledger: Ledger, row: LedgerEntry, report: _Report) -> Statement | None:
+_Checkpoints = dict[int, tuple[LedgerCheckpoint, LedgerError | None]]
+
+
+def _opened(
+    ledger: Ledger, session: Session, size: int
+) -> Iterator[tuple[list[LedgerEntry], list[Statement | EnvelopeError], _Checkpoints]]:
+    """Entries some at a time, with what their envelopes and their checkpoints' signatures come to.
+
+    Checking a signature lets other threads run, and takes most of the time.
+    """
+    key = ledger.public_key
+
+    def entry(row: LedgerEntry) -> Statement | EnvelopeError:
+        try:
+            return verify_envelope(row.envelope, key, position=row.position)
+        except EnvelopeError as error:
+            return error
+
+    def checkpoint(row: LedgerCheckpoint) -> tuple[LedgerCheckpoint, LedgerError | None]:
+        try:
+            open_row(row, key)
+        except LedgerError as error:
+            return row, error
+        return row, None
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for rows in batches(session, size):
+            known = _checkpoints_between(session, rows[0].position + 1, rows[-1].position + 1)
+            signed = pool.map(checkpoint, known, chunksize=64)
+            opened = list(pool.map(entry, rows, chunksize=64))
+            yield rows, opened, {row.size: (row, problem) for row, problem in signed}
+
+
+def _check_entry(row: LedgerEntry, computed: str, read: Statement | EnvelopeError, report: Report) -> None:
     subject = f"entry {row.position}"
-    computed = leaf_hash(row.envelope.encode()).hex()
     if computed != row.leaf_hash:
         report.fail(
             "ledger.leaf_hash",
@@ -168,19 +186,15 @@ def _check_entry(ledger: Ledger, row: LedgerEntry, report: _Report) -> Statement
             expected=row.leaf_hash,
             found=computed,
         )
-    try:
-        return verify_envelope(row.envelope, ledger.public_key)
-    except EnvelopeError as error:
-        check = "ledger.signature" if error.check == "signature" else "ledger.envelope"
+    if isinstance(read, EnvelopeError):
         report.fail(
-            check,
+            "ledger.signature" if read.check == "signature" else "ledger.envelope",
             subject,
-            f"{subject}: {error.message}",
-            step=error.check,
-            expected=error.expected,
-            found=error.found,
+            f"{subject}: {read.message}",
+            step=read.check,
+            expected=read.expected,
+            found=read.found,
         )
-        return None
 
 
 def _check_index(
@@ -188,7 +202,7 @@ def _check_index(
     statement: Statement,
     indexed: set[tuple[str, str]],
     seen: dict[str, int],
-    report: _Report,
+    report: Report,
 ) -> None:
     subject = f"entry {row.position}"
     if statement.id in seen:
@@ -224,23 +238,17 @@ def _check_index(
 
 
 def _check_checkpoint(
-    ledger: Ledger,
-    size: int,
-    root: str,
-    checkpoints: dict[int, LedgerCheckpoint],
-    broken: bool,
-    report: _Report,
+    size: int, tree: StreamingRoot, checkpoints: _Checkpoints, broken: bool, report: Report
 ) -> bool:
     """Check the checkpoint at one size; returns whether a wrong root was reported."""
     subject = f"checkpoint {size}"
-    row = checkpoints.get(size)
-    if row is None:
+    if size not in checkpoints:
         report.fail("ledger.checkpoint_root", subject, f"there is no checkpoint at {size} entries")
         return broken
-    try:
-        open_row(row, ledger.public_key)
-    except LedgerError as error:
-        report.fail("ledger.checkpoint_signature", subject, error.message)
+    row, problem = checkpoints[size]
+    if problem is not None:
+        report.fail("ledger.checkpoint_signature", subject, problem.message)
+    root = tree.root().hex()
     if row.root_hash != root:
         if not broken:
             report.fail(
@@ -252,16 +260,9 @@ def _check_checkpoint(
                 found=root,
             )
         return True
-    try:
-        edge_root = tree_of(row).root().hex()
-    except LedgerError:
-        edge_root = "malformed"
-    if edge_root != root:
+    if row.edge != [node.hex() for node in tree.edge]:
         report.fail(
-            "ledger.checkpoint_root",
-            subject,
-            f"{subject} has a right edge that does not lead to its root",
-            found=edge_root,
+            "ledger.checkpoint_root", subject, f"{subject} has a right edge that does not lead to its root"
         )
     return broken
 
@@ -274,12 +275,11 @@ def _index_between(session: Session, first: int, last: int) -> dict[int, set[tup
     return index
 
 
-def _checkpoints_between(session: Session, first: int, last: int) -> dict[int, LedgerCheckpoint]:
-    query = select(LedgerCheckpoint).where(LedgerCheckpoint.size.between(first, last))
-    return {row.size: row for row in session.scalars(query)}
+def _checkpoints_between(session: Session, first: int, last: int) -> list[LedgerCheckpoint]:
+    return list(session.scalars(select(LedgerCheckpoint).where(LedgerCheckpoint.size.between(first, last))))
 
 
-def _stray_index(session: Session, size: int, report: _Report) -> None:
+def _stray_index(session: Session, size: int, report: Report) -> None:
     """Index rows of entries that do not exist."""
     known = select(LedgerEntry.position).where(LedgerEntry.position == LedgerSubject.position).exists()
     query = select(LedgerSubject.position).where(~known, LedgerSubject.position < size).distinct()
@@ -291,112 +291,3 @@ def _stray_index(session: Session, size: int, report: _Report) -> None:
             f"entry {position}",
             f"the subject index names entry {position}, which is not there",
         )
-
-
-# -------------------------------------------------------------------------------------------------------------- anchors
-def _read_anchor(ledger: Ledger) -> tuple[Checkpoint | None, str | None]:
-    if ledger.anchor is None:
-        return None, None
-    try:
-        return ledger.anchor.read(ledger.public_key), None
-    except NoteError as error:
-        return None, error.message
-
-
-def _read_published(ledger: Ledger, number: int, note: str) -> Checkpoint | tuple[int, str]:
-    try:
-        return open_checkpoint(note, ledger.public_key)
-    except NoteError as error:
-        return number, error.message
-
-
-def _outside_findings(
-    ledger: Ledger,
-    size: int,
-    roots: dict[int, str],
-    anchored: Checkpoint | None,
-    anchor_problem: str | None,
-    outside: Sequence[Checkpoint | tuple[int, str]],
-) -> list[Finding]:
-    findings = []
-    for published in outside:
-        if isinstance(published, Checkpoint):
-            findings.append(_compare("ledger.published", "the published checkpoint", published, size, roots))
-        else:
-            number, problem = published
-            findings.append(
-                _finding("ledger.published", Outcome.FAILED, f"published checkpoint {number}", problem, {})
-            )
-    if anchor_problem is not None:
-        findings.append(_finding("ledger.anchor", Outcome.FAILED, "anchor", anchor_problem, {}))
-    elif anchored is not None:
-        findings.append(_anchor_finding(ledger, anchored, size, roots))
-    elif size and not outside:
-        where = f" ({ledger.anchor.path})" if ledger.anchor else ""
-        message = (
-            f"there is no anchor outside the database{where} and no published checkpoint to compare with: whether the "
-            "newest entries were cut off cannot be told"
-        )
-        findings.append(_finding("ledger.anchor", Outcome.NOT_CHECKED, "anchor", message, {"entries": size}))
-    return findings
-
-
-def _anchor_finding(ledger: Ledger, anchored: Checkpoint, size: int, roots: dict[int, str]) -> Finding:
-    finding = _compare("ledger.anchor", "the anchor", anchored, size, roots)
-    if finding.outcome is not Outcome.PASSED or anchored.size >= size or _caught_up(ledger, size):
-        return finding
-    message = (
-        f"the anchor covers {anchored.size} of {size} entries: a process died before it wrote the anchor, another "
-        "machine appended with an anchor of its own, or the file was rolled back; the next append here moves it on"
-    )
-    evidence = {"anchored": anchored.size, "entries": size, "behind": size - anchored.size}
-    return _finding("ledger.anchor", Outcome.NOT_CHECKED, "anchor", message, evidence)
-
-
-def _caught_up(ledger: Ledger, size: int) -> bool:
-    """Whether the anchor moved on: an append may have been between its commit and its anchor when we read them."""
-
-    def covered() -> bool:
-        anchored, _ = _read_anchor(ledger)
-        return anchored is not None and anchored.size >= size
-
-    return _wait_until(covered, _ANCHOR_PATIENCE)
-
-
-def _wait_until(true: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
-def _compare(check: str, what: str, checkpoint: Checkpoint, size: int, roots: dict[int, str]) -> Finding:
-    evidence: dict[str, Any] = {
-        "anchored": checkpoint.size,
-        "entries": size,
-        "expected": checkpoint.root.hex(),
-    }
-    if checkpoint.size > size:
-        message = f"{what} covers {checkpoint.size} entries, but the log has {size}: the newest were cut off"
-        return _finding(check, Outcome.FAILED, what, message, evidence)
-    found = roots.get(checkpoint.size)
-    if found != checkpoint.root.hex():
-        message = f"{what} has another root at {checkpoint.size} entries: the log was rewritten"
-        return _finding(check, Outcome.FAILED, what, message, {**evidence, "found": found})
-    return _finding(
-        check, Outcome.PASSED, what, f"the log contains {what} at {checkpoint.size} entries", evidence
-    )
-
-
-def _finding(check: str, outcome: Outcome, subject: str, message: str, evidence: dict[str, Any]) -> Finding:
-    return Finding(
-        check=check,
-        outcome=outcome,
-        severity=Severity.CRITICAL if outcome is Outcome.FAILED else Severity.INFO,
-        scope=Scope.LEDGER,
-        subject=subject,
-        message=message,
-        evidence={key: value for key, value in evidence.items() if value is not None},
-    )
