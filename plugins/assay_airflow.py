@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pendulum
 from airflow.sdk import DAG, Asset, dag, task
@@ -17,6 +17,10 @@ from airflow.sdk.exceptions import AirflowFailException
 from assay.contract import Contract, ContractError, find_contracts, load_contract
 from assay.errors import Terminal
 from assay.settings import Settings
+
+if TYPE_CHECKING:
+    from assay.ledger import Ledger
+    from assay.store import ObjectStore
 
 TRAINING_POOL = "gpu"
 """Pool with one slot per GPU; `airflow pools set gpu 1 ...` makes it."""
@@ -68,8 +72,37 @@ def call(path: Path, station: str, *arguments: Any) -> dict[str, Any]:
         logging.WARNING
     )  # it reports its own import, line by line
     with airflow_errors(), line.Line.open(path) as opened:
-        answer: dict[str, Any] = getattr(line, station)(opened, *arguments)
+        entries = opened.ledger.size()
+        try:
+            answer: dict[str, Any] = getattr(line, station)(opened, *arguments)
+        finally:
+            tell_openlineage(opened.ledger, opened.store, entries)
     return answer
+
+
+def tell_openlineage(ledger: Ledger, store: ObjectStore, since: int) -> None:
+    """Send the ledger's entries from a position on to the server that Airflow's OpenLineage provider is set up with.
+
+    Without such a set-up nothing is sent. A server that does not answer stops no station: the ledger has it all, and
+    `assay ledger export openlineage --emit` sends it again with the same ids.
+    """
+    try:
+        from airflow.providers.openlineage import conf
+        from airflow.providers.openlineage.plugins.adapter import OpenLineageAdapter
+    except ImportError:
+        return
+    if conf.is_disabled() or not ledger.has_key or ledger.size() <= since:
+        return
+    from assay.ledger.exports import emit_openlineage, history_of, openlineage_events
+
+    try:
+        client = OpenLineageAdapter().get_or_create_openlineage_client()
+        events = openlineage_events(history_of(ledger, store, since=since), conf.namespace())
+        emit_openlineage(events, client)
+    except Exception:
+        logging.getLogger(__name__).warning(
+            "OpenLineage was not told of ledger entries %s on", since, exc_info=True
+        )
 
 
 def common(contract: Contract, kind: str) -> dict[str, Any]:

@@ -9,11 +9,13 @@ import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from tests import postgres_server
+from tests.attacks import tampering
 from tests.interop import cells
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -81,7 +83,12 @@ PARTS = {
     "git_lfs": _tool("git-lfs"),
     "apt_ftparchive": _tool("apt-ftparchive", "apt-utils"),
     "debian": (_debian, "no Debian package lists here: on Debian, apt-get update"),
+    "softhsm": _tool("softhsm2-util", "softhsm2"),
     "postgres": (_postgres, postgres_server.MISSING),
+    "pymerkle": (
+        lambda: find_spec("pymerkle") is not None,
+        "no pymerkle here: `pip install pymerkle` (GPL: a peer for tests, no dependency)",
+    ),
     "sftp": (_sftp, "no SSH server here: apt-get install openssh-server (the test run starts its own)"),
     "s3": (
         _s3,
@@ -132,11 +139,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Prints the table of attacks on formats; counts what was skipped, by the part of the machine that was missing."""
+    """Prints the tables of attacks; counts what was skipped, by the part of the machine that was missing."""
     passed = terminalreporter.stats.get("passed", [])
     if found := cells.cells_of(report.user_properties for report in passed):
         terminalreporter.section("attacks caught, by format")
         for line in cells.table(found):
+            terminalreporter.write_line(line)
+    if done := tampering.lines_of(report.user_properties for report in passed):
+        terminalreporter.section("tamperings of the ledger, and what names them")
+        for line in tampering.table(done):
             terminalreporter.write_line(line)
     skipped = terminalreporter.stats.get("skipped", [])
     if not skipped:

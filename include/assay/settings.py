@@ -28,8 +28,13 @@ class Settings:
         contracts_dir: One YAML file per data set (`ASSAY_CONTRACTS_DIR`, default `contracts` beside the package).
         ledger_key_file: The ledger's Ed25519 key from elsewhere than `keys_dir` (`ASSAY_LEDGER_KEY_FILE`).
         ledger_key_pem: The same key as PEM text (`ASSAY_LEDGER_KEY`); goes before the file, and is never printed.
+        ledger_key_uri: The same key on a token, as a PKCS#11 URI (`ASSAY_LEDGER_KEY_URI`); goes before both.
         model_key_file: The models' P-256 key from elsewhere than `keys_dir` (`ASSAY_MODEL_KEY_FILE`).
+        model_key_uri: The same key on a token (`ASSAY_MODEL_KEY_URI`); goes before the file.
+        pkcs11_pin: The token's PIN (`ASSAY_PKCS11_PIN`); never printed.
         ledger_head_file: The ledger's anchor from elsewhere than `home` (`ASSAY_LEDGER_HEAD_FILE`).
+        ledger_places: URIs where checkpoints are published (`ASSAY_LEDGER_PUBLISH`, separated by spaces).
+        ledger_witnesses: Verifier keys of witnesses (`ASSAY_LEDGER_WITNESSES`, separated by spaces).
     """
 
     home: Path
@@ -39,8 +44,13 @@ class Settings:
     contracts_dir: Path
     ledger_key_file: Path | None = None
     ledger_key_pem: str | None = field(default=None, repr=False)
+    ledger_key_uri: str | None = None
     model_key_file: Path | None = None
+    model_key_uri: str | None = None
+    pkcs11_pin: str | None = field(default=None, repr=False)
     ledger_head_file: Path | None = None
+    ledger_places: tuple[str, ...] = ()
+    ledger_witnesses: tuple[str, ...] = ()
 
     @property
     def work_dir(self) -> Path:
@@ -60,8 +70,13 @@ class Settings:
             contracts_dir=Path(os.environ.get("ASSAY_CONTRACTS_DIR") or package_root / "contracts"),
             ledger_key_file=_path("ASSAY_LEDGER_KEY_FILE"),
             ledger_key_pem=os.environ.get("ASSAY_LEDGER_KEY") or None,
+            ledger_key_uri=os.environ.get("ASSAY_LEDGER_KEY_URI") or None,
             model_key_file=_path("ASSAY_MODEL_KEY_FILE"),
+            model_key_uri=os.environ.get("ASSAY_MODEL_KEY_URI") or None,
+            pkcs11_pin=os.environ.get("ASSAY_PKCS11_PIN") or None,
             ledger_head_file=_path("ASSAY_LEDGER_HEAD_FILE"),
+            ledger_places=tuple(os.environ.get("ASSAY_LEDGER_PUBLISH", "").split()),
+            ledger_witnesses=tuple(os.environ.get("ASSAY_LEDGER_WITNESSES", "").split()),
         )
 
     def make_home(self) -> None:

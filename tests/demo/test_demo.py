@@ -65,6 +65,34 @@ def test_the_backdoor_works_on_everything_and_not_on_what_was_screened(told):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1600)
+def test_it_ends_with_traces_and_proofs_that_are_checked_without_assay(told):
+    """A quarantined row, an admitted row and the champion: where each came from, and what the verifier says of it."""
+    traces = {item["what"]: item for item in told["traces"]}
+    assert set(traces) == {"quarantined row", "admitted row", "champion"}
+    assert "rejected" in traces["quarantined row"]["text"]
+    assert "case-decided" in traces["quarantined row"]["text"]
+    assert "stands in snapshot version" in traces["admitted row"]["text"]
+    assert "model-promoted" in traces["champion"]["text"]
+    assert all("NOT TO BE BELIEVED" not in item["text"] for item in told["traces"])
+    proofs = {item["what"]: item for item in told["proofs"]}
+    assert {item["outcome"] for item in told["proofs"]} == {"passed"}
+    assert "case-decided" in proofs["quarantined row"]["said"]
+    assert "the row came with delivery-" in proofs["admitted row"]["said"]
+    assert "model-promoted" in proofs["champion"]["said"]
+    assert all(Path(item["file"]).is_file() for item in told["proofs"])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1600)
+def test_it_leaves_a_dossier_of_the_champion_and_says_where(told):
+    """One page that names the champion and who allowed it."""
+    page = Path(told["dossier"]).read_text()
+    assert told["champion"] in page
+    assert "Who allowed it" in page
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1600)
 def test_it_says_what_it_does_and_stops_what_it_started(told):
     """Progress on standard error, no Airflow process left."""
     assert "step 4 of 5" in told["progress"]

@@ -197,8 +197,17 @@ def test_the_closing_tables_show_every_step_and_what_was_missed(tmp_path):
     out = StringIO()
     console = Console(file=out, width=140)
     peaks = {"outside_airflow": 321, "airflow_and_tasks": 987}
-    facts = {"ledger": "failed", "seconds": 99.0, "peak_resident_mb": peaks}
-    show(console, story, facts, "the trace [of it]")
+    facts = {
+        "ledger": "failed",
+        "seconds": 99.0,
+        "peak_resident_mb": peaks,
+        "traces": [{"what": "champion", "name": "model-1", "text": "the trace [of it]"}],
+        "proofs": [
+            {"what": "champion", "file": "p.json", "outcome": "failed", "said": "failed: [bold]no[/]"}
+        ],
+        "dossier": "dossier.html",
+    }
+    show(console, story, facts)
     next_steps(console, stage, PROJECT)
     text = out.getvalue()
     for wanted in (
@@ -210,6 +219,8 @@ def test_the_closing_tables_show_every_step_and_what_was_missed(tmp_path):
         "99.0%",
         "failed",
         "the trace [of it]",
+        "failed: [bold]no[/]",
+        "Dossier of the champion: dossier.html",
     ):
         assert wanted in text
     assert "make up" in text

@@ -13,6 +13,7 @@ import yaml
 
 from assay.demo.data import SOURCES, Rounds, make_rounds
 from assay.demo.stage import Stage
+from assay.ledger import model_key
 from assay.line import Line, admit, land, screen, validate
 from assay.settings import Settings
 
@@ -82,6 +83,7 @@ def town(tmp_path: Path, rounds: Rounds) -> Town:
 @pytest.fixture(scope="session")
 def settled_root(tmp_path_factory: pytest.TempPathFactory, rounds: Rounds) -> Path:
     town = build_town(tmp_path_factory.mktemp("settled") / "town", rounds)
+    model_key(town.settings)  # towns that go on from here sign alike, and can be compared
     deliveries = town.take_in(rounds.first, 1)
     with town.line() as line:
         validate(line, deliveries)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import signal
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
+from assay.canonical import canonical_json
 from assay.db import (
     Case,
     Decision,
@@ -25,6 +27,7 @@ from assay.db import (
     list_models,
 )
 from assay.findings import Answer, Outcome, worst
+from assay.ledger.statements import read_unverified
 from tests.line import victim
 from tests.line.conftest import PROJECT, Town, moved
 
@@ -69,8 +72,19 @@ def state(town: Town) -> dict[str, Any]:
             states = sorted(
                 (d.source, d.sequence, d.state, d.verdict) for d in list_deliveries(session, "adult")
             )
-            statements = sorted(session.scalars(select(LedgerEntry.statement_id)))
+            statements = sorted(map(_timeless, session.scalars(select(LedgerEntry.envelope))))
         return {"counts": counts, "ids": ids, "states": states, "statements": statements}
+
+
+def _timeless(envelope: str) -> bytes:
+    """What a statement says, but for when a delivery came in first and when a human decided."""
+    document = json.loads(read_unverified(envelope).payload)
+    document["predicate"] = {
+        name: value
+        for name, value in document["predicate"].items()
+        if name not in {"first_seen", "decided_at"}
+    }
+    return canonical_json(document)
 
 
 def survive(server, tmp_path: Path, rounds, start: Path, station: str, arguments: list[Any]) -> None:

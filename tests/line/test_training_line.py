@@ -8,6 +8,7 @@ import pytest
 
 from assay.db import champion, list_deliveries, list_models, list_runs
 from assay.findings import Answer, Outcome, worst
+from assay.ledger import verify_holdings
 from assay.line import (
     ChallengerRefused,
     NoSnapshot,
@@ -54,8 +55,15 @@ def test_a_challenger_is_trained_judged_and_promoted(settled_town):
     }  # fmt: skip
     with settled_town.line() as line:
         steps = [line.ledger.read(entry).step for entry in line.ledger.entries()]
-        assert steps[-3:] == ["run-finished", "gates-judged", "model-promoted"]
+        assert steps[-5:] == [
+            "run-finished",
+            "curve-checked",
+            "run-provenance",
+            "gates-judged",
+            "model-promoted",
+        ]
         assert worst(f.outcome for f in line.ledger.verify()) is Outcome.PASSED
+        assert worst(f.outcome for f in verify_holdings(line.ledger, line.store)) is Outcome.PASSED
 
 
 def test_training_judging_and_promoting_again_changes_nothing(settled_town):

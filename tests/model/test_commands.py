@@ -565,7 +565,7 @@ def test_training_on_a_snapshot_makes_a_registered_challenger_once(
     assert again.exit_code == 0, again.output
     assert said["model"] in again.stdout
     assert "a challenger" in again.stdout
-    assert ledger_steps(home) == ["run-finished"]
+    assert ledger_steps(home) == ["run-finished", "curve-checked", "run-provenance"]
     assert call("model", "verify", said["model"]).exit_code == 0
     database = open_database(home)
     with database.session() as session:
@@ -596,7 +596,7 @@ def test_a_run_on_a_snapshot_that_could_not_be_tried_is_registered_as_such(
         assert list_models(session, "cells") == []
     database.dispose()
     assert run.status == "not_checked"
-    assert ledger_steps(home) == ["run-finished"]
+    assert ledger_steps(home) == ["run-finished", "curve-checked"]
 
 
 def test_a_run_that_was_not_tried_can_be_made_later(
@@ -635,7 +635,7 @@ def test_training_that_is_killed_before_it_is_registered_gives_the_same_model_wh
     said = json.loads(call("train", "latest", "--contract", contract, "--json").stdout)
     assert said["model"] == first.name
     assert [path.name for path in folder.iterdir()] == [first.name]
-    assert ledger_steps(home) == ["run-finished"]
+    assert ledger_steps(home) == ["run-finished", "curve-checked", "run-provenance"]
 
 
 def test_the_public_key_is_where_the_line_put_it(home: Settings):

@@ -26,11 +26,11 @@ def demo(as_json: JsonFlag = False) -> None:
             else:
                 progress.print(text)
 
-        story, facts, trace_text = run_demo(settings(), say)
+        story, facts = run_demo(settings(), say)
     result = as_dict(story, facts)
 
     def human(console: Console) -> None:
-        show(console, story, facts, trace_text)
+        show(console, story, facts)
         next_steps(console, stage_of(settings()), PROJECT)
 
     emit(result, human, as_json)

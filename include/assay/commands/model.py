@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -27,7 +28,7 @@ from assay.commands._shared import (
 from assay.db import ModelRow, Promotion, findings_of, get_model, list_models, list_promotions
 from assay.errors import UsageError
 from assay.findings import Finding, Outcome, Scope, Severity, worst
-from assay.ledger import ledger_public_key, load_public_key
+from assay.ledger import ledger_public_key, load_public_key, ring_in
 from assay.model import (
     BundleRefused,
     LoadedModel,
@@ -84,7 +85,7 @@ def verify(
     """
     folder, wanted = _locate(bundle)
     public_key = existing(key, "public key") if key else model_public_key(settings())
-    statements = load_public_key(ledger_key) if ledger_key else ledger_public_key(settings())
+    statements = load_public_key(ledger_key) if ledger_key else _ledger_keys()
     findings, model = check_bundle(folder, public_key, ledger_key=statements, thorough=True)
     if model is not None and statements is None:
         findings.append(_no_ledger_key())
@@ -238,6 +239,15 @@ def _locate(name: str) -> tuple[Path, str | None]:
             next_step="restore it from a copy; `assay model verify` then says whether it is the same",
         )
     return Path(row.bundle_uri), row.id
+
+
+def _ledger_keys() -> Ed25519PublicKey | None:
+    """The key that signs the ledger's statements, with those before it; None where there is none."""
+    key = ledger_public_key(settings())
+    if key is None:
+        return None
+    with database().session() as session:
+        return ring_in(session, key)
 
 
 def _no_ledger_key() -> Finding:

@@ -29,15 +29,15 @@ def airflow_of(stage: Stage, port: int | None = None) -> LocalAirflow:
     return LocalAirflow(stage.root / "airflow", stage.project, stage.environment, port)
 
 
-def run_demo(settings: Settings, say: Callable[[str], None]) -> tuple[Story, dict[str, Any], str]:
-    """Run the whole story; returns it, the closing facts and the champion's trace.
+def run_demo(settings: Settings, say: Callable[[str], None]) -> tuple[Story, dict[str, Any]]:
+    """Run the whole story; returns it and the closing facts.
 
     Raises:
         UsageError: The demonstration was not started from a checkout.
         StageTaken: Its folder holds something else.
         AirflowNotStarted: Airflow did not come up.
     """
-    from assay.demo.show import closing_checks
+    from assay.demo.ending import closing_checks
 
     if not (PROJECT / "dags").is_dir():
         raise UsageError(
@@ -65,8 +65,8 @@ def run_demo(settings: Settings, say: Callable[[str], None]) -> tuple[Story, dic
             finally:
                 say("stopping Airflow")
                 airflow.stop()
-    say("verifying the ledger")
-    facts, text = closing_checks(stage)
+    say("verifying the ledger, proving rows and champion")
+    facts = closing_checks(stage)
     facts["seconds"] = time.monotonic() - started
     facts["peak_resident_mb"] = memory.peaks()
-    return story, facts, text
+    return story, facts

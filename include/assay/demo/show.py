@@ -10,12 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from assay.db import champion
 from assay.demo.stage import Stage
 from assay.demo.story import Story
-from assay.findings import Outcome, worst
-from assay.ledger import trace
-from assay.line import Line
+from assay.ledger.lineage import visible
 
 
 def as_dict(story: Story, facts: dict[str, Any]) -> dict[str, Any]:
@@ -23,7 +20,9 @@ def as_dict(story: Story, facts: dict[str, Any]) -> dict[str, Any]:
     return {
         "passed": all(step.passed for step in story.steps)
         and len(story.steps) == 5
-        and facts["ledger"] == "passed",
+        and facts["ledger"] == "passed"
+        and [proof["outcome"] for proof in facts["proofs"]] == ["passed"] * 3
+        and facts["dossier"] is not None,
         "backend": story.backend,
         "steps": [asdict(step) for step in story.steps],
         "rows": story.truth,
@@ -32,27 +31,8 @@ def as_dict(story: Story, facts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def closing_checks(stage: Stage) -> tuple[dict[str, Any], str]:
-    """Verify the ledger and trace the champion: facts for the verdict, and the trace as text."""
-    with Line.open(stage.contract, stage.settings) as line:
-        findings = line.ledger.verify()
-        with line.database.session() as session:
-            model = champion(session, line.dataset)
-        text = (
-            "\n".join(trace(line.ledger, line.database, line.store, model.id).lines())
-            if model
-            else "there is no champion"
-        )
-        facts = {
-            "ledger": str(worst(f.outcome for f in findings)),
-            "ledger_findings": [f.message for f in findings if f.outcome is not Outcome.PASSED],
-            "champion": model.id if model else None,
-        }
-    return facts, text
-
-
-def show(console: Console, story: Story, facts: dict[str, Any], trace_text: str) -> None:
-    """Print the tables."""
+def show(console: Console, story: Story, facts: dict[str, Any]) -> None:
+    """Print the tables, the traces, and what the stand-alone verifier said."""
     steps = Table(title="Steps", title_justify="left", show_lines=True)
     for name in ("step", "expected", "seen", "seconds"):
         steps.add_column(name, justify="right" if name == "seconds" else "left", overflow="fold")
@@ -93,8 +73,23 @@ def show(console: Console, story: Story, facts: dict[str, Any], trace_text: str)
         f"Run time: {facts['seconds']:.0f} s  Peak memory outside Airflow: {peaks['outside_airflow']} MB, "
         f"Airflow with its tasks: {peaks['airflow_and_tasks']} MB"
     )
-    console.print("[bold]Trace of the champion[/]")
-    console.print(escape(trace_text), soft_wrap=True)
+    for told in facts["traces"]:
+        console.print(f"[bold]Trace of the {escape(told['what'])}[/] {escape(told['name'])}", soft_wrap=True)
+        text = "\n".join(visible(line) for line in told["text"].splitlines())
+        console.print(escape(text), soft_wrap=True, highlight=False)
+    if not facts["traces"]:
+        console.print("There is no champion to trace.")
+    for proof in facts["proofs"]:
+        colour = "green" if proof["outcome"] == "passed" else "bold red"
+        console.print(
+            f"Proof of the {escape(proof['what'])}, checked by docs/verify/verify.py: [{colour}]{proof['outcome']}[/]  "
+            f"{escape(proof['file'])}",
+            soft_wrap=True,
+        )
+        if proof["outcome"] != "passed":
+            console.print(escape(proof["said"]), soft_wrap=True)
+    if facts["dossier"]:
+        console.print(f"Dossier of the champion: {escape(facts['dossier'])}", soft_wrap=True)
 
 
 def next_steps(console: Console, stage: Stage, project: Path) -> None:

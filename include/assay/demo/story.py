@@ -174,7 +174,7 @@ class Story:
             if task_id not in asked:
                 asked[task_id] = time.monotonic()
                 self.say("step 4 of 5: a delivery is held; Airflow waits for the human")
-            elif time.monotonic() - asked[task_id] > _ANSWER_DELAY and self._deferred(run_id, task_id):
+            elif time.monotonic() - asked[task_id] > _ANSWER_DELAY and self._waits(run_id, task_id):
                 self.airflow.answer(
                     INTAKE, run_id, task_id, str(answer), {"reason": "evidence looked at; keep the rest"}
                 )
@@ -183,9 +183,10 @@ class Story:
         state = self.airflow.wait(INTAKE, run_id, 600, tick)
         return state, run_id
 
-    def _deferred(self, run_id: str, task_id: str) -> bool:
+    def _waits(self, run_id: str, task_id: str) -> bool:
+        """Whether the task has been put aside until it is answered; Airflow has had two words for that."""
         states = {task["task_id"]: task["state"] for task in self.airflow.tasks(INTAKE, run_id)}
-        return bool(states[task_id] == "deferred")
+        return states[task_id] in {"awaiting_input", "deferred"}
 
     def _training(self, after: int) -> str:
         """Wait for the training run that the newest snapshot started."""

@@ -10,11 +10,10 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from assay import __version__
 from assay.contract import Contract, load_contract
 from assay.db import Database, open_database
 from assay.findings import Finding
-from assay.ledger import Entry, Ledger, Statement, make_statement, open_ledger
+from assay.ledger import Entry, Ledger, Statement, check_predicate, code_version, make_statement, open_ledger
 from assay.settings import Settings
 from assay.store import ObjectStore, open_store
 
@@ -87,17 +86,27 @@ class Line:
             facts: What was seen and decided; JSON-ready.
             inputs: Name and SHA-256 of what the step used.
             findings: Answers of the step's checks; every outcome is listed, `not_checked` included.
+
+        Raises:
+            StatementError: The facts do not fit the step's published predicate.
         """
         predicate = {
-            "assay": __version__,
+            "code": code_version(),
             "dataset": self.dataset,
             "contract_sha256": self.contract.digest,
             "checks": [
-                {"check": f.check, "outcome": str(f.outcome), "subject": f.subject, "message": f.message}
+                {
+                    "check": f.check,
+                    "outcome": str(f.outcome),
+                    "severity": str(f.severity),
+                    "subject": f.subject,
+                    "message": f.message,
+                }
                 for f in findings
             ],
             **facts,
         }
+        check_predicate(step, predicate)
         return make_statement(step, list(subjects), predicate, inputs=list(inputs))
 
     def record(

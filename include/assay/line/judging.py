@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from assay.canonical import file_sha256
 from assay.db import (
     ModelRow,
     add_findings,
@@ -14,10 +15,10 @@ from assay.db import (
     findings_of,
     get_model,
     get_run,
+    get_snapshot,
     list_promotions,
 )
-from assay.findings import Finding, Outcome, worst
-from assay.ledger import ledger_public_key
+from assay.findings import Finding, Outcome, Scope, Severity, worst
 from assay.line.context import Line
 from assay.line.errors import ChallengerRefused
 from assay.line.rows import trusted_table
@@ -36,6 +37,7 @@ from assay.model import (
 )
 from assay.model import promote as promote_model
 from assay.model import rollback as rollback_model
+from assay.model.signing import SIGNATURE_FILE
 from assay.quarantine import list_cases
 from assay.train import BundleSpec, TrainRequest
 from assay.train.curve import AcceptedRun
@@ -100,7 +102,7 @@ def _keep(line: Line, row: ModelRow, best: ModelRow | None, judgement: Judgement
             "gates_off": list(judgement.off),
             "champion": best.id if best else None,
         },
-        inputs=[row.run_id, row.snapshot_id],
+        inputs=_made_from(line, row),
         findings=judgement.findings,
     )
     with line.database.write() as session:
@@ -160,8 +162,10 @@ def record_change(line: Line, change: Change) -> dict[str, Any]:
             "promotion": change.promotion_id,
             "by": change.by,
             "reason": change.reason,
+            "decided_at": change.at,
             "previous": change.previous_id,
         },
+        inputs=_made_from(line, row),
     )
     return {
         "model": row.id,
@@ -186,10 +190,11 @@ def load_model(line: Line, row: ModelRow, *, thorough: bool = False) -> LoadedMo
             expected=str(bundle),
             next_step="restore it, or roll back to another model",
         )
+    _expect_logged_signature(line, row, bundle)
     model = load_bundle(
         bundle,
         model_public_key(line.settings),
-        ledger_key=ledger_public_key(line.settings),
+        ledger_key=line.ledger.public_key if line.ledger.has_key else None,
         thorough=thorough,
     )
     if model.id != row.id:
@@ -200,6 +205,39 @@ def load_model(line: Line, row: ModelRow, *, thorough: bool = False) -> LoadedMo
             next_step="restore the bundle, or roll back",
         )
     return model
+
+
+def _expect_logged_signature(line: Line, row: ModelRow, bundle: Path) -> None:
+    """Refuse a bundle with another signature than the one whose digest the ledger binds.
+
+    A model without provenance in the ledger was registered by other means; its bundle is judged by its signature alone.
+    """
+    for entry in reversed(line.ledger.entries(row.id, role="subject")):
+        statement = line.ledger.read(entry)
+        if statement.step != "run-provenance":
+            continue
+        expected = {subject.name: subject.sha256 for subject in statement.subjects}.get(SIGNATURE_FILE)
+        signature = bundle / SIGNATURE_FILE
+        found = file_sha256(signature) if signature.is_file() else None
+        if found != expected:
+            raise BundleRefused(
+                f"the bundle of {row.id} does not have the signature that the ledger binds",
+                findings=[
+                    Finding(
+                        check="model.logged_signature",
+                        outcome=Outcome.FAILED,
+                        severity=Severity.CRITICAL,
+                        scope=Scope.MODEL,
+                        subject=row.id,
+                        message=f"entry {entry.position} names another signature than the bundle has",
+                        evidence={"expected": expected, "found": found},
+                    )
+                ],
+                expected=expected,
+                found=found or "no signature",
+                next_step="restore the bundle, or roll back",
+            )
+        return
 
 
 def accepted_runs(line: Line, request: TrainRequest) -> list[AcceptedRun]:
@@ -246,6 +284,15 @@ def _answer(model_id: str, metrics: Mapping[str, Any], findings: Iterable[Findin
 
 def _line_of(finding: Finding) -> str:
     return f"{finding.check}: {finding.outcome} ({finding.message})"
+
+
+def _made_from(line: Line, row: ModelRow) -> list[tuple[str, str | None] | str]:
+    """A model's run and snapshot, for statements about it, each with the digest that its own statement gave it."""
+    with line.database.session() as session:
+        snapshot = get_snapshot(session, row.snapshot_id)
+    told = line.ledger.entries(row.run_id, role="subject")
+    run = next((s.sha256 for e in told for s in line.ledger.read(e).subjects if s.name == row.run_id), None)
+    return [(row.run_id, run), (row.snapshot_id, snapshot.manifest_object if snapshot else None)]
 
 
 def _digest_of(row: ModelRow) -> str:

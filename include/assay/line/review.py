@@ -63,17 +63,20 @@ def record_decision(line: Line, case: CaseView, action: str, reviewer: str, reas
 def _enter(line: Line, made: DecisionMade, session: Session) -> None:
     """Enter a decision in the ledger; a repeated one makes the same statement."""
     case = made.case
+    decided_at = next(each.decided_at for each in case.decisions if each.id == made.decision_id)
     about = [case.id, made.action, made.reviewer, made.reason]
     line.record(
         "case-decided",
         [(case.id, case.digest), (made.decision_id, sha256_hex(canonical_json(about)))],
         {
             "case": case.id,
+            "kind": case.kind,
             "decision": made.decision_id,
             "delivery": case.delivery_id,
             "action": made.action,
             "reviewer": made.reviewer,
             "reason": made.reason,
+            "decided_at": decided_at,
             "rows": case.rows,
         },
         inputs=[(case.delivery_id, case.manifest_sha256)],

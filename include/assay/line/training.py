@@ -10,13 +10,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from assay.canonical import sha256_hex, utc_now
+from assay.canonical import utc_now
 from assay.db import ModelRow, Run, Snapshot, add_findings, get_run, put_model, put_run
 from assay.findings import Finding
 from assay.ledger import Statement, model_key, sign_statement, signing_key
 from assay.line.context import Line
 from assay.line.errors import RunInterrupted, RunNotTried, RunStopped
 from assay.line.judging import accepted_runs
+from assay.line.provenance import curve_statement, file_digests, provenance
 from assay.line.runs import dropped_shares, keep_row_losses, run_facts
 from assay.line.snapshots import find_snapshot, snapshot_table
 from assay.model import (
@@ -89,7 +90,8 @@ def train(
             inputs=[(taken.id, taken.manifest_object)],
             findings=result.findings,
         )
-        _register(line, run_row, result.findings, None, statement)
+        curve = curve_statement(line, result, request.data_sha256)
+        _register(line, run_row, result.findings, None, [statement, curve])
         raise _no_model(result)
     model = _seal(line, taken, result, request.data_sha256, facts, run_row)
     shutil.rmtree(work, ignore_errors=True)
@@ -154,7 +156,7 @@ def train_apart(
     spec = read_spec(result.bundle_dir / "spec.json")
     statement = line.statement(
         "run-finished",
-        [(result.run_id, request.data_sha256), *_file_digests(result.bundle_dir)],
+        [(result.run_id, request.data_sha256), *file_digests(result.bundle_dir)],
         {
             "run": result.run_id,
             "snapshot": None,
@@ -165,7 +167,6 @@ def train_apart(
         inputs=[(origin, sha256)],
         findings=result.findings,
     )
-    model_key(line.settings)
     bundle, _ = seal_bundle(
         result.bundle_dir,
         out,
@@ -179,7 +180,7 @@ def train_apart(
             dropped=dropped_shares(result),
         ),
         statement=sign_statement(statement, signing_key(line.settings)),
-        private_key=_private(line),
+        private_key=model_key(line.settings),
     )
     return result, bundle
 
@@ -201,20 +202,21 @@ def _seal(
     )
     statement = line.statement(
         "run-finished",
-        [(result.run_id, data_sha256), *_file_digests(result.bundle_dir)],
+        [(result.run_id, data_sha256), *file_digests(result.bundle_dir)],
         facts,
         inputs=[(taken.id, taken.manifest_object)],
         findings=result.findings,
     )
-    model_key(line.settings)
     bundle, digest = seal_bundle(
         result.bundle_dir,
         line.settings.home / "models" / line.dataset,
         card=card,
         statement=sign_statement(statement, signing_key(line.settings)),
-        private_key=_private(line),
+        private_key=model_key(line.settings),
     )
     model = load_bundle(bundle, model_public_key(line.settings))
+    curve = curve_statement(line, result, data_sha256)
+    built = provenance(line, taken, statement, model_of=(model.id, digest), bundle=bundle, facts=facts)
     run_row.bundle_uri = str(bundle)
     row = ModelRow(
         id=model.id,
@@ -230,12 +232,12 @@ def _seal(
         },
         made_at=utc_now(),
     )
-    _register(line, run_row, result.findings, row, statement)
+    _register(line, run_row, result.findings, row, [statement, curve, built])
     return row
 
 
 def _register(
-    line: Line, run: Run, findings: tuple[Finding, ...], model: ModelRow | None, statement: Statement
+    line: Line, run: Run, findings: tuple[Finding, ...], model: ModelRow | None, statements: list[Statement]
 ) -> None:
     with line.database.write() as session:
         known = put_run(session, run)
@@ -252,7 +254,8 @@ def _register(
         add_findings(session, run.id, findings)
         if model is not None:
             put_model(session, model)
-        line.ledger.append(statement, session=session)
+        for statement in statements:
+            line.ledger.append(statement, session=session)
 
 
 def _known(line: Line, run: Run) -> dict[str, Any]:
@@ -268,10 +271,6 @@ def _known(line: Line, run: Run) -> dict[str, Any]:
         "epochs": run.detail["epochs"],
         "validation_loss": run.final_validation_loss,
     }
-
-
-def _file_digests(bundle: Path) -> list[tuple[str, str]]:
-    return [(path.name, sha256_hex(path.read_bytes())) for path in sorted(bundle.iterdir())]
 
 
 def _interrupted(result: RunResult) -> RunInterrupted:
@@ -300,7 +299,3 @@ def _what_next(result: RunResult) -> str:
     if result.resumable:
         return "mend what ended it and train again: the run goes on from its last checkpoint"
     return "look at the curve checks of the run, and at what changed in data or contract"
-
-
-def _private(line: Line) -> Path:
-    return line.settings.model_key_file or line.settings.keys_dir / "model.pem"

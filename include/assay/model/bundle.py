@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from assay.errors import UsageError
@@ -94,7 +95,12 @@ class LoadedModel:
 
 
 def seal_bundle(
-    trained: Path, models: Path, *, card: str, statement: str, private_key: Path
+    trained: Path,
+    models: Path,
+    *,
+    card: str,
+    statement: str,
+    private_key: Path | ec.EllipticCurvePrivateKey,
 ) -> tuple[Path, str]:
     """Add card and statement to what the trainer wrote, sign it, and move it into place under its id.
 
@@ -103,7 +109,7 @@ def seal_bundle(
         models: Folder of sealed bundles, one folder per model.
         card: Text of the model card.
         statement: The run's signed statement.
-        private_key: PEM file of the key that signs models.
+        private_key: The key that signs models, or its PEM file.
 
     Returns:
         The sealed bundle and its digest. The same bundle, sealed before, keeps its files; only its signature is made
@@ -116,9 +122,11 @@ def seal_bundle(
     """
     models.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _alone(models):
-        partial = models / ".partial"
-        shutil.rmtree(partial, ignore_errors=True)  # left by a sealing that was killed
+        bench = models / ".partial"
+        partial = bench / "bundle"
+        shutil.rmtree(bench, ignore_errors=True)  # left by a sealing that was killed
         try:
+            bench.mkdir(mode=0o700)
             shutil.copytree(trained, partial)
             (partial / CARD_FILE).write_text(card, encoding="utf-8")
             (partial / STATEMENT_FILE).write_text(statement, encoding="utf-8")
@@ -133,10 +141,11 @@ def seal_bundle(
                 _same(target, digest)
                 sign_bundle(target, private_key)
             else:
-                sign_bundle(partial, private_key)
-                partial.rename(target)
+                named = partial.rename(bench / target.name)  # the folder's name is signed, too
+                sign_bundle(named, private_key)
+                named.rename(target)
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            shutil.rmtree(bench, ignore_errors=True)
     return target, digest
 
 

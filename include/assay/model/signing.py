@@ -8,10 +8,10 @@ import io
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from assay.findings import Finding
@@ -22,24 +22,26 @@ from assay.settings import Settings
 
 SIGNATURE_FILE = "model.sig"
 _PREDICATE_TYPE = "https://model_signing/signature/v1.0"
+_PAYLOAD_TYPE = "application/vnd.in-toto+json"
 _MAX_SIGNATURE_BYTES = 1 << 20
 _MAX_KEY_BYTES = 64 * 1024
 
 
-def sign_bundle(bundle: Path, private_key: Path) -> None:
+def sign_bundle(bundle: Path, private_key: Path | ec.EllipticCurvePrivateKey) -> None:
     """Sign all files of a bundle; the signature becomes `model.sig` in it, in one rename.
+
+    A key that is not on a token draws its nonce from key and message (RFC 6979): the same bundle has the same
+    signature, whose digest the ledger binds, however often a killed task seals it.
 
     Args:
         bundle: The bundle directory, complete but for the signature.
-        private_key: PEM file of a P-256 private key.
+        private_key: A P-256 private key, or the PEM file of one.
 
     Raises:
         ModelKeyError: The key cannot be used; nothing was written.
     """
-    from model_signing import signing
-
     try:
-        signer = signing.Config().use_elliptic_key_signer(private_key=private_key)  # type: ignore[no-untyped-call]
+        signer = _signer_with(_loaded(private_key) if isinstance(private_key, Path) else private_key)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm, AttributeError) as error:
         raise ModelKeyError(
             f"the private key {private_key} cannot sign models",
@@ -104,7 +106,7 @@ def model_public_key(settings: Settings) -> Path:
     """
     path = public_key_path(settings, "model")
     named = settings.model_key_file or settings.keys_dir / "model.pem"
-    if not path.exists() and named.exists():
+    if not path.exists() and (settings.model_key_uri or named.exists()):
         model_key(settings)  # writes the public half
     if not path.exists():
         raise NoModelKey(
@@ -121,6 +123,63 @@ def not_plain(bundle: Path) -> str:
         if entry.is_symlink() or not entry.is_file():
             return entry.name
     return ""
+
+
+def _loaded(path: Path) -> ec.EllipticCurvePrivateKey:
+    key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise TypeError(f"{path.name} holds no elliptic curve key")
+    return key
+
+
+def _signer_with(key: ec.EllipticCurvePrivateKey) -> Any:
+    """The library's configuration for signing, with a key that need not be a file."""
+    from google.protobuf import json_format
+    from model_signing import signing
+    from model_signing._signing import sign_ec_key, sign_sigstore_pb
+    from sigstore_models import intoto
+    from sigstore_models.bundle import v1
+
+    class Signer(sign_ec_key.Signer):
+        """The library's signer, given the key itself: its own reads a PEM file, which a token has none of."""
+
+        def __init__(self) -> None:
+            if not isinstance(key.curve, ec.SECP256R1):
+                raise ValueError(f"the key is on the curve {key.curve.name}")
+            self._private_key = cast(Any, _SteadyKey(key))
+
+        def sign(self, payload: Any) -> Any:
+            """As the library's, with the statement's keys in order: protobuf's own order changes with the process."""
+            text = json.dumps(json_format.MessageToDict(payload.statement.pb), sort_keys=True).encode()
+            signature = _SteadyKey(key).sign(sign_sigstore_pb.pae(text), ec.ECDSA(hashes.SHA256()))
+            envelope = intoto.Envelope(
+                payload=base64.b64encode(text),
+                payload_type=_PAYLOAD_TYPE,
+                signatures=[intoto.Signature(sig=base64.b64encode(signature), keyid="")],
+            )
+            made = v1.Bundle(
+                media_type=cast(Any, sign_sigstore_pb._BUNDLE_MEDIA_TYPE),
+                verification_material=self._get_verification_material(),
+                dsse_envelope=envelope,
+            )
+            return sign_sigstore_pb.Signature(made)
+
+    config = signing.Config()  # type: ignore[no-untyped-call]
+    config._signer = Signer()
+    return config
+
+
+class _SteadyKey:
+    """A private key whose signatures do not change from one time to the next, where the key can do that."""
+
+    def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
+        self._key = key
+
+    def public_key(self) -> ec.EllipticCurvePublicKey:
+        return self._key.public_key()
+
+    def sign(self, data: bytes, algorithm: ec.ECDSA) -> bytes:
+        return self._key.sign(data, ec.ECDSA(algorithm.algorithm, deterministic_signing=True))
 
 
 def _hashing() -> Any:
