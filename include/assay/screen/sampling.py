@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from assay.screen.encoding import Encoder
 from assay.screen.hashing import U64, mix
@@ -35,58 +36,63 @@ class Sample:
 def draw(rows: Rows, encoder: Encoder, size: int, seed: int, batch_rows: int) -> Sample:
     """Keep the `size` rows with the smallest seeded content hashes: a uniform sample, the same in any row order.
 
+    The hashes are seeded with what all rows hold together as well. Whoever makes the batch could otherwise work out
+    which of its rows will be looked at, and put poison into the others; now each change to suit the sample draws
+    another one.
+
     Raises:
         ScreenError: A column is missing, or the table cannot be read.
     """
-    kept: list[pa.RecordBatch] = []
-    ranks: list[U64] = []
-    positions: list[U64] = []
-    names = ("key", "features", "admitted")
+    names = ("key", "features", "admitted", "content")
     hashes: dict[str, list[U64]] = {name: [] for name in names}
-    limit: np.uint64 | None = None
-    start = 0
-    pending = 0
-    twist = mix(np.array([seed & (2**64 - 1)], dtype=np.uint64))[0]
     columns = list(encoder.schema.columns)
     size = max(min(size, _CELLS // len(columns)), _LEAST)
+    first: list[pa.RecordBatch] = []
+    start = 0
     if rows.schema is not None:
         encoder.check_columns(rows.schema, rows.name)  # also where there are no rows to show it
     for batch in rows.batches(batch_rows):
         if start == 0:
             encoder.check_columns(batch.schema, rows.name)
         batch = batch.select(columns)
-        found = encoder.hashes(batch)
-        for name in names:
-            hashes[name].append(found[name])
-        rank = mix(found["content"] ^ twist)
-        chosen = np.flatnonzero(rank <= limit) if limit is not None else np.arange(batch.num_rows)
-        kept.append(batch.take(pa.array(chosen)))
-        ranks.append(rank[chosen])
-        positions.append((chosen + start).astype(np.uint64))
+        for name, found in encoder.hashes(batch).items():
+            hashes[name].append(found)
         start += batch.num_rows
-        pending += len(chosen)
-        if pending > 3 * size:
-            kept, ranks, positions = _shrink(kept, ranks, positions, size)
-            pending = len(ranks[0])
-            limit = ranks[0].max()
+        first = [*first, batch] if start <= size else []
     if start == 0:
         schema = pa.schema([(name, pa.null()) for name in columns])
         return Sample(
-            schema.empty_table(), 0, np.zeros(0, np.uint64), {n: np.zeros(0, np.uint64) for n in names}
+            schema.empty_table(), 0, np.zeros(0, np.uint64), {n: np.zeros(0, np.uint64) for n in names[:3]}
         )
-    kept, _, positions = _shrink(kept, ranks, positions, size)
+    every = {name: np.concatenate(parts) for name, parts in hashes.items()}
+    content = every.pop("content")
+    rank = mix(content ^ _twist(content, seed))
+    chosen = np.argsort(rank, kind="stable")[:size]
+    table = pa.Table.from_batches(first) if first else _picked(rows, columns, np.sort(chosen), batch_rows)
+    # Picked rows come in the order in which they stand.
+    place = chosen if first else np.searchsorted(np.sort(chosen), chosen)
     return Sample(
-        table=pa.Table.from_batches(kept),
+        table=table.take(pa.array(place)).combine_chunks(),
         rows=start,
-        position=positions[0],
-        hashes={name: np.concatenate(parts) for name, parts in hashes.items()},
+        position=chosen.astype(np.uint64),
+        hashes=every,
     )
 
 
-def _shrink(
-    kept: list[pa.RecordBatch], ranks: list[U64], positions: list[U64], size: int
-) -> tuple[list[pa.RecordBatch], list[U64], list[U64]]:
-    rank = np.concatenate(ranks)
-    order = np.argsort(rank, kind="stable")[:size]
-    table = pa.Table.from_batches(kept).take(pa.array(order)).combine_chunks()
-    return table.to_batches(), [rank[order]], [np.concatenate(positions)[order]]
+def _twist(content: U64, seed: int) -> np.uint64:
+    """What the ranks are mixed with: the seed and all rows together, in any order."""
+    with np.errstate(over="ignore"):
+        total = mix(content).sum(dtype=np.uint64)
+    start = mix(np.array([seed & (2**64 - 1)], dtype=np.uint64))
+    return np.uint64(mix(start ^ total)[0])
+
+
+def _picked(rows: Rows, columns: list[str], chosen: NDArray[np.intp], batch_rows: int) -> pa.Table:
+    """The rows at these places (ascending), read again."""
+    parts, start = [], 0
+    for batch in rows.batches(batch_rows):
+        low, high = np.searchsorted(chosen, [start, start + batch.num_rows])
+        if high > low:
+            parts.append(batch.select(columns).take(pa.array(chosen[low:high] - start)))
+        start += batch.num_rows
+    return pa.Table.from_batches(parts)
