@@ -111,7 +111,7 @@ def flip(data: bytes, at: int) -> bytes:
 
 def flip_signature(signature: bytes) -> bytes:
     """A byte of the signature's own value, wherever the format keeps it."""
-    if signature[:1] == b"{":
+    if signature[:1] == b"{" and signature.isascii():  # a plain signature can begin so too
         body = json.loads(signature)
         envelope = body.get("dsseEnvelope", body)
         where = envelope["signatures"][0] if "signatures" in envelope else body["messageSignature"]
