@@ -259,3 +259,31 @@ def test_a_class_that_comes_far_too_often_is_told() -> None:
     found = failed(screen(batch, case.contract, trusted=case.trusted), "screen.label_rate")
     assert found[0].evidence["class"] in ("yes", "no")
     assert found[0].evidence["p_value"] < 1e-3
+
+
+def test_a_flood_around_an_accepted_row_is_seen_though_the_row_stands_among_them() -> None:
+    """The copied row is known and clean, and has the whole flood for neighbours: that makes the flood no less odd."""
+    frame = attacks.blobs(1100, 8)
+    batch, trusted, _ = attacks.split(frame, 600, 200, 5)
+    previous = batch.iloc[:480].reset_index(drop=True)
+    copies = batch.iloc[[7] * 30].reset_index(drop=True)
+    copies["label"] = np.where(copies["label"] == "yes", "no", "yes")
+    copies["id"] = 2_000_000 + np.arange(30)
+    numbers = [name for name in frame.columns if name != "label"]
+    copies[numbers] += 0.003 * np.random.default_rng(5).normal(size=(30, len(numbers)))
+    whole = pd.concat([batch, copies], ignore_index=True)
+    report = screen(whole, attacks.contract_for(whole), trusted=trusted, previous=previous)
+    assert held(report)[600:].all()
+    assert held(report)[:600].mean() <= 0.005
+
+
+def test_what_a_broken_relation_decides_also_leads_the_ranking() -> None:
+    """Rows that are quarantined by a decision instead of their score have the scores that belong to it."""
+    frame = attacks.blobs(1500, 6)
+    batch, trusted, _ = attacks.split(frame, 1000, 400, 6)
+    batch.loc[:49, ["x01", "x04"]] += 0.123456
+    report = screen(batch, attacks.contract_for(batch), trusted=trusted)
+    assert held(report)[:50].all()
+    score = report.rows["score"].to_numpy()
+    truth = np.arange(len(batch)) < 50
+    assert attacks.recall_at(score, truth, 0.01) == 1.0

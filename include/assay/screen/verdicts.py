@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from assay.screen.engine import _Screening
 
 _GATE = 1e-3
+_SURE = 1e-6
 _TOLD = 0.01
 _WORKERS = 2
 
@@ -77,7 +78,11 @@ def judge(screening: _Screening, context: Context, blocks: Iterator[Block]) -> S
             hard |= group.decides(block)
         for signal in screening.soft:
             if signal.decisive:
-                hard |= signal.decides(block)
+                sure = signal.decides(block)
+                hard |= sure
+                p[sure] = np.minimum(p[sure], _SURE)
+        # A group's members share its p-value: among them the rows that are odd in themselves come first.
+        p[hard] *= 0.5 + soft[hard] / 2
         named, own = np.zeros(0, dtype=bool), np.zeros(0)
         if within and screening.sources is not None and labels is not None:
             named, own = screening.sources.named(block), screening.soft[labels].score(block)

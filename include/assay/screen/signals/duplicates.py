@@ -64,10 +64,12 @@ class Duplicates:
         pool = context.pool.take(np.arange(len(dense)))
         null, fresh = context.null[: len(dense)], context.fresh[: len(dense)]
         self._width = max(1, dense.shape[1])
-        counts = _neighbours(dense, _RADIUS * np.sqrt(self._width))
+        reach = _RADIUS * np.sqrt(self._width)
+        counts = _neighbours(dense, dense, reach)
         scale = context.rows / max(int(context.tested[: len(dense)].sum()), 1)
-        null_counts = np.log1p(counts[null].astype(np.float64))
-        calibrator = Calibrator(null_counts, floor=1e-12)
+        # A flood stands around the row that it copies: clean rows are counted among themselves, scaled to all rows.
+        usual = _neighbours(dense[null], dense[null], reach) * (len(dense) / max(int(null.sum()), 1))
+        calibrator = Calibrator(np.log1p(usual), floor=1e-12)
         p = calibrator.p_values(np.log1p(counts.astype(np.float64)))
         candidates = np.flatnonzero(fresh & (counts + 1 >= _MIN_GROUP))
         candidates = candidates[np.lexsort((pool.content[candidates], -counts[candidates]))]
@@ -202,12 +204,12 @@ class Duplicates:
         ]
 
 
-def _neighbours(dense: NDArray[np.float32], radius: float) -> I64:
-    """For each row, how many others lie within the radius."""
-    squares = (dense**2).sum(axis=1)
+def _neighbours(dense: NDArray[np.float32], among: NDArray[np.float32], radius: float) -> I64:
+    """For each row, how many of the rows `among`, itself not counted, lie within the radius."""
+    squares = (among**2).sum(axis=1)
     counts = np.zeros(len(dense), dtype=np.int64)
     for start in range(0, len(dense), _CHUNK):
         part = dense[start : start + _CHUNK]
-        distance = squares[start : start + _CHUNK, None] + squares[None, :] - 2 * part @ dense.T
+        distance = (part**2).sum(axis=1)[:, None] + squares[None, :] - 2 * part @ among.T
         counts[start : start + _CHUNK] = (distance <= radius**2 + 1e-4).sum(axis=1) - 1
     return counts
