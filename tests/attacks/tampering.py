@@ -6,11 +6,12 @@ test's report, so that the table is whole when several processes run the tests, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
-PROPERTY = "tampering"
-_current: list[list[tuple[str, object]]] = []
+from tests.reported import Notes
+
+_NOTES = Notes("tampering")
+recording = _NOTES.recording
 
 
 def found(what: str, named_by: str) -> None:
@@ -20,25 +21,13 @@ def found(what: str, named_by: str) -> None:
         what: What was done, in a few words.
         named_by: The check, or the verifier, that found it.
     """
-    assert _current, "found() is called inside a test of tests/attacks"
-    _current[-1].append((PROPERTY, f"{what}\t{named_by}"))
-
-
-@contextmanager
-def recording(properties: list[tuple[str, object]]) -> Iterator[None]:
-    """Let `found` write into a test's `user_properties` for as long as this lasts."""
-    _current.append(properties)
-    try:
-        yield
-    finally:
-        _current.pop()
+    _NOTES.note(what, named_by)
 
 
 def lines_of(properties: Iterable[Iterable[tuple[str, object]]]) -> dict[str, set[str]]:
     """What was done, with the checks that named it, from the `user_properties` of reports."""
     out: dict[str, set[str]] = {}
-    for text in (str(value) for each in properties for name, value in each if name == PROPERTY):
-        what, _, named_by = text.partition("\t")
+    for what, named_by in _NOTES.lines(properties):
         out.setdefault(what, set()).add(named_by)
     return out
 

@@ -6,12 +6,13 @@ so that the table is whole when several processes run the tests, and a test that
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
-PROPERTY = "cell"
+from tests.reported import Notes
+
 _WIDTH = 108
-_current: list[list[tuple[str, object]]] = []
+_NOTES = Notes("cell")
+recording = _NOTES.recording
 
 
 def caught(format: str, attack: str) -> None:
@@ -21,24 +22,12 @@ def caught(format: str, attack: str) -> None:
         format: Name of the format, such as `openssh` or `SHA256SUMS (BSD)`.
         attack: What was done to it, such as `flipped byte in manifest`; formats share the names of their attacks.
     """
-    assert _current, "caught() is called inside a test of tests/interop"
-    _current[-1].append((PROPERTY, f"{format}\t{attack}"))
-
-
-@contextmanager
-def recording(properties: list[tuple[str, object]]) -> Iterator[None]:
-    """Let `caught` write into a test's `user_properties` for as long as this lasts."""
-    _current.append(properties)
-    try:
-        yield
-    finally:
-        _current.pop()
+    _NOTES.note(format, attack)
 
 
 def cells_of(properties: Iterable[Iterable[tuple[str, object]]]) -> set[tuple[str, str]]:
     """The cells in the `user_properties` of reports, as (format, attack)."""
-    texts = [str(value) for each in properties for name, value in each if name == PROPERTY]
-    return {(format, attack) for format, _, attack in (text.partition("\t") for text in texts)}
+    return set(_NOTES.lines(properties))
 
 
 def table(cells: set[tuple[str, str]]) -> list[str]:

@@ -7,31 +7,12 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from typer.testing import CliRunner, Result
 
-from assay.cli import app
-from assay.db import open_database
-from assay.ledger import Ledger, check_export, load_public_key, open_ledger, public_key_path, signing_key
+from assay.ledger import Ledger, check_export, load_public_key, public_key_path, signing_key
 from assay.ledger.keys import public_pem
 from tests.ledger import support
-from tests.ledger.support import OTHER_KEY, as_owner, content_name, sha, statement
-
-
-def run(*arguments: str) -> Result:
-    """The command, in this process."""
-    result = CliRunner().invoke(app, ["ledger", *arguments])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
-
-
-@pytest.fixture
-def log(assay_home: Path) -> Ledger:
-    """The home's ledger with four entries."""
-    chosen = support.settings()
-    ledger = open_ledger(chosen, open_database(chosen))
-    for number in range(4):
-        ledger.append(statement(number))
-    return ledger
+from tests.ledger.command import run
+from tests.ledger.support import OTHER_KEY, as_owner, content_name, sha
 
 
 def test_verify_on_an_empty_ledger_is_not_checked(assay_home: Path) -> None:

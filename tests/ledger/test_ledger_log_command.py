@@ -8,34 +8,15 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import text
-from typer.testing import CliRunner, Result
 
-from assay.cli import app
-from assay.db import open_database
-from assay.ledger import Ledger, Witness, open_checkpoint, open_ledger, public_key_path
+from assay.ledger import Ledger, Witness, open_checkpoint, public_key_path
 from assay.ledger.cosign import cosign
 from tests.ledger import support
+from tests.ledger.command import run
 from tests.ledger.support import OTHER_KEY, as_owner, statement
 
 WITNESS_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(7, 39)))
 WITNESS = Witness("witness.example/w1", WITNESS_KEY.public_key())
-
-
-def run(*arguments: str) -> Result:
-    """The command, in this process."""
-    result = CliRunner().invoke(app, ["ledger", *arguments])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
-
-
-@pytest.fixture
-def log(assay_home: Path) -> Ledger:
-    """The home's ledger with four entries."""
-    chosen = support.settings()
-    ledger = open_ledger(chosen, open_database(chosen))
-    for number in range(4):
-        ledger.append(statement(number))
-    return ledger
 
 
 def outcomes(*arguments: str) -> dict[str, str]:

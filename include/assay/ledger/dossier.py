@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from assay.ledger.errors import NotInLedger
 from assay.ledger.exports.history import History, Told, canonical_name
 
 _LISTED = 200
@@ -59,12 +58,7 @@ def make_dossier(history: History, model_id: str) -> Dossier:
     Raises:
         NotInLedger: The ledger does not say how that model was built.
     """
-    built = history.newest("run-provenance", model_id)
-    if built is None:
-        raise NotInLedger(
-            f"the ledger does not say how {model_id!r} was built",
-            next_step="give the id of a model that the line trained: `assay model show` lists them",
-        )
+    built = history.built(model_id)
     outer = built.facts["buildDefinition"]["externalParameters"]
     sections = (
         _short(history, model_id, built),

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 from urllib.parse import parse_qsl, unquote
 
 from cryptography.hazmat.primitives import serialization
@@ -74,7 +74,28 @@ class TokenUri:
         )
 
 
-class TokenEd25519(Ed25519PrivateKey):
+class _OnToken:
+    """What keys on a token share: they stay there, and a copy is the key itself."""
+
+    _uri: TokenUri
+
+    def private_bytes(
+        self,
+        encoding: serialization.Encoding,
+        format: serialization.PrivateFormat,
+        encryption_algorithm: serialization.KeySerializationEncryption,
+    ) -> bytes:
+        """Refused: the key stays on its token."""
+        _stays(self._uri)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[Any, Any]) -> Self:
+        return self
+
+
+class TokenEd25519(_OnToken, Ed25519PrivateKey):
     """An Ed25519 key on a token: it signs like any other, and cannot be written out."""
 
     def __init__(self, uri: TokenUri, pin: str | None) -> None:
@@ -97,23 +118,8 @@ class TokenEd25519(Ed25519PrivateKey):
         """Refused: the key stays on its token."""
         _stays(self._uri)
 
-    def private_bytes(
-        self,
-        encoding: serialization.Encoding,
-        format: serialization.PrivateFormat,
-        encryption_algorithm: serialization.KeySerializationEncryption,
-    ) -> bytes:
-        """Refused: the key stays on its token."""
-        _stays(self._uri)
 
-    def __copy__(self) -> TokenEd25519:
-        return self
-
-    def __deepcopy__(self, memo: dict[Any, Any]) -> TokenEd25519:
-        return self
-
-
-class TokenP256(ec.EllipticCurvePrivateKey):
+class TokenP256(_OnToken, ec.EllipticCurvePrivateKey):
     """A P-256 key on a token."""
 
     def __init__(self, uri: TokenUri, pin: str | None) -> None:
@@ -152,21 +158,6 @@ class TokenP256(ec.EllipticCurvePrivateKey):
     def private_numbers(self) -> ec.EllipticCurvePrivateNumbers:
         """Refused: the key stays on its token."""
         _stays(self._uri)
-
-    def private_bytes(
-        self,
-        encoding: serialization.Encoding,
-        format: serialization.PrivateFormat,
-        encryption_algorithm: serialization.KeySerializationEncryption,
-    ) -> bytes:
-        """Refused: the key stays on its token."""
-        _stays(self._uri)
-
-    def __copy__(self) -> TokenP256:
-        return self
-
-    def __deepcopy__(self, memo: dict[Any, Any]) -> TokenP256:
-        return self
 
 
 def pin_of(uri: TokenUri, given: str | None) -> str | None:

@@ -83,8 +83,3 @@ class KeyRing(Ed25519PublicKey):
 def first_of(key: Ed25519PublicKey) -> Ed25519PublicKey:
     """The key that a log began with: the key itself, or the ring's first."""
     return key.first if isinstance(key, KeyRing) else key
-
-
-def key_at(key: Ed25519PublicKey, position: int) -> Ed25519PublicKey:
-    """The key that must have signed the entry at a position: the key itself, or the ring's at that place."""
-    return key.at(position) if isinstance(key, KeyRing) else key

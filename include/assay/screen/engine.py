@@ -282,28 +282,23 @@ class _Screening:
 
     def selected(self, rows: Rows, chosen: NDArray[np.int64]) -> Iterator[Block]:
         """The chosen rows, encoded again."""
-        start = 0
         columns = list(self.contract.schema_.columns)
-        for batch in rows.batches(self.contract.screen.batch_rows):
-            low, high = np.searchsorted(chosen, [start, start + batch.num_rows])
-            if high > low:
-                block = self.encoder.encode(batch.select(columns).take(pa.array(chosen[low:high] - start)))
-                block.row = chosen[low:high]
-                yield block
-            start += batch.num_rows
+        for numbers, batch in rows.picked(chosen, columns, self.contract.screen.batch_rows):
+            block = self.encoder.encode(batch)
+            block.row = numbers.astype(np.int64)
+            yield block
 
-    def soft_scores(self, block: Block, context: Context) -> tuple[F64, F64]:
-        """(n, signals) soft p-values, and their combination before its own calibration."""
-        return self._fused(block, self._raw(block), context)
-
-    def _raw(self, block: Block) -> F64:
+    def raw_scores(self, block: Block) -> F64:
+        """(n, signals) soft p-values, each signal's own."""
         if not self.soft:
             return np.ones((len(block), 0))
         return np.column_stack([signal.score(block) for signal in self.soft])
 
-    def _fused(self, block: Block, raw: F64, context: Context) -> tuple[F64, F64]:
+    def fused(self, block: Block, raw: F64, context: Context) -> tuple[F64, F64]:
+        """The soft p-values with each source's credit, and their combination before its own calibration."""
         if not self.soft:
             return raw, np.ones(len(block))
+        raw = raw.copy()
         if self.sources is not None:
             for k, signal in enumerate(self.soft):
                 if signal.name == "labels":
@@ -313,7 +308,7 @@ class _Screening:
     def _null_scores(self, context: Context) -> F64:
         """The soft p-values of the null rows, asked for once."""
         if self._null is None:
-            self._null = self._raw(context.pool.take(context.null))
+            self._null = self.raw_scores(context.pool.take(context.null))
         return self._null
 
     def _weights(self, context: Context) -> F64:
@@ -328,7 +323,7 @@ class _Screening:
             null, fresh = self._null_scores(context), context.pool.take(context.fresh)
             if context.referenced and len(fresh):
                 noise = 2 * np.sqrt(_LOOK / len(null) + _LOOK / len(fresh))
-                seen, usual = (self._raw(fresh) <= _LOOK).mean(axis=0), (null <= _LOOK).mean(axis=0)
+                seen, usual = (self.raw_scores(fresh) <= _LOOK).mean(axis=0), (null <= _LOOK).mean(axis=0)
                 gains = np.maximum(seen - np.maximum(usual, _LOOK) - noise, 0.0)
             self._signal_weights = shares * (_LOOK + gains)
         return self._signal_weights
@@ -336,7 +331,7 @@ class _Screening:
     def fusion(self, context: Context) -> Calibrator:
         """The calibration of the combined p-value, on the cross-fitted scores of the null rows."""
         null = context.pool.take(context.null)
-        _, fused = self._fused(null, self._null_scores(context).copy(), context)
+        _, fused = self.fused(null, self._null_scores(context), context)
         return Calibrator(-np.log(fused), floor=1e-12)
 
 

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from assay.contract.models import Contract
 from assay.screen.errors import ScreenError, ScreenUsageError
@@ -67,6 +69,24 @@ class Rows:
                 expected="a whole Parquet or CSV table with the contract's columns",
                 next_step="check the file; fetch it again if it was cut short",
             ) from error
+
+    def picked(
+        self, chosen: NDArray[np.integer], columns: list[str], batch_rows: int
+    ) -> Iterator[tuple[NDArray[np.integer], pa.RecordBatch]]:
+        """The chosen rows alone, read again, with where they stand.
+
+        Args:
+            chosen: Row numbers, ascending.
+            columns: The columns wanted.
+            batch_rows: Rows read at a time.
+        """
+        start = 0
+        for batch in self.batches(batch_rows):
+            low, high = np.searchsorted(chosen, [start, start + batch.num_rows])
+            if high > low:
+                here = chosen[low:high]
+                yield here, batch.select(columns).take(pa.array(here - start))
+            start += batch.num_rows
 
 
 def _even(batches: Iterable[pa.RecordBatch], batch_rows: int) -> Iterator[pa.RecordBatch]:

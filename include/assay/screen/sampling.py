@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from assay.screen.encoding import Encoder
 from assay.screen.hashing import U64, mix
@@ -68,7 +67,10 @@ def draw(rows: Rows, encoder: Encoder, size: int, seed: int, batch_rows: int) ->
     content = every.pop("content")
     rank = mix(content ^ _twist(content, seed))
     chosen = np.argsort(rank, kind="stable")[:size]
-    table = pa.Table.from_batches(first) if first else _picked(rows, columns, np.sort(chosen), batch_rows)
+    if first:
+        table = pa.Table.from_batches(first)
+    else:
+        table = pa.Table.from_batches([b for _, b in rows.picked(np.sort(chosen), columns, batch_rows)])
     # Picked rows come in the order in which they stand.
     place = chosen if first else np.searchsorted(np.sort(chosen), chosen)
     return Sample(
@@ -85,14 +87,3 @@ def _twist(content: U64, seed: int) -> np.uint64:
         total = mix(content).sum(dtype=np.uint64)
     start = mix(np.array([seed & (2**64 - 1)], dtype=np.uint64))
     return np.uint64(mix(start ^ total)[0])
-
-
-def _picked(rows: Rows, columns: list[str], chosen: NDArray[np.intp], batch_rows: int) -> pa.Table:
-    """The rows at these places (ascending), read again."""
-    parts, start = [], 0
-    for batch in rows.batches(batch_rows):
-        low, high = np.searchsorted(chosen, [start, start + batch.num_rows])
-        if high > low:
-            parts.append(batch.select(columns).take(pa.array(chosen[low:high] - start)))
-        start += batch.num_rows
-    return pa.Table.from_batches(parts)

@@ -68,7 +68,8 @@ def judge(screening: _Screening, context: Context, blocks: Iterator[Block]) -> S
     within = screening.sources is not None and labels is not None and bool(screening.sources.excess)
 
     def one(block: Block) -> tuple[Any, ...]:
-        signals, fused = screening.soft_scores(block, context)
+        raw = screening.raw_scores(block)
+        signals, fused = screening.fused(block, raw, context)
         soft = fusion.p_values(-np.log(fused)) if signals.shape[1] else fused
         soft = np.where(block.known, 0.5 + soft / 2, soft)
         p = soft.copy()
@@ -85,7 +86,7 @@ def judge(screening: _Screening, context: Context, blocks: Iterator[Block]) -> S
         p[hard] *= 0.5 + soft[hard] / 2
         named, own = np.zeros(0, dtype=bool), np.zeros(0)
         if within and screening.sources is not None and labels is not None:
-            named, own = screening.sources.named(block), screening.soft[labels].score(block)
+            named, own = screening.sources.named(block), raw[:, labels]
             p = np.minimum(p, screening.sources.suspicion(block, own))
         return p, soft, signals.astype(np.float32), hard, ~block.known, named, own
 

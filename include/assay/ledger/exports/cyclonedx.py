@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from assay.ledger.errors import NotInLedger
 from assay.ledger.exports.history import History, Told, canonical_name, digests
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://assay.dev/ledger/cyclonedx/v1")
@@ -22,12 +21,7 @@ def cyclonedx(history: History, model_id: str) -> dict[str, Any]:
     Raises:
         NotInLedger: The history says nothing of how that model was built.
     """
-    built = history.newest("run-provenance", model_id)
-    if built is None:
-        raise NotInLedger(
-            f"the ledger does not say how {model_id!r} was built",
-            next_step="give the id of a model that the line trained: `assay model show` lists them",
-        )
+    built = history.built(model_id)
     definition = built.facts["buildDefinition"]
     outer, inner = definition["externalParameters"], definition["internalParameters"]
     sums = digests(built.statement.subjects)

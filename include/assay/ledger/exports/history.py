@@ -81,6 +81,20 @@ class History:
             None,
         )
 
+    def built(self, model_id: str) -> Told:
+        """The statement about how a model was built.
+
+        Raises:
+            NotInLedger: There is none.
+        """
+        found = self.newest("run-provenance", model_id)
+        if found is None:
+            raise NotInLedger(
+                f"the ledger does not say how {model_id!r} was built",
+                next_step="give the id of a model that the line trained: `assay model show` lists them",
+            )
+        return found
+
     def manifest(self, snapshot_id: str) -> SnapshotManifest:
         """A snapshot's manifest.
 

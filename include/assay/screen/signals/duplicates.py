@@ -58,7 +58,6 @@ class Duplicates:
             )
         self._context = context
         self._floods: list[_Flood] = []
-        self._members = 0
         self._distances = Distances(context.encoder, context.pool)
         dense = self._distances.transform(context.pool)[:_MAX_ROWS]
         pool = context.pool.take(np.arange(len(dense)))

@@ -117,7 +117,8 @@ class History:
         wanted = np.unique(self._keys[rows])
         columns = [c for c in schema.columns if c not in schema.key]
         old = self._cells(self._previous, wanted, columns)
-        new = self._pick(batch, rows)
+        picked = batch.picked(rows, list(schema.columns), self._batch_rows)
+        new = pa.Table.from_batches([some for _, some in picked])
         place = np.searchsorted(wanted, self._keys[rows])
         held = self._held(columns)
         own = self._own_source(new, old, place)
@@ -205,16 +206,6 @@ class History:
                 out[column][place] = self._encoder.cells(some, column)
                 out["text:" + column][place] = some.column(column).to_pylist()
         return out
-
-    def _pick(self, table: Rows, rows: NDArray[np.int64]) -> pa.Table:
-        parts, start = [], 0
-        for batch in table.batches(self._batch_rows):
-            low, high = np.searchsorted(rows, [start, start + batch.num_rows])
-            if high > low:
-                some = batch.select(list(self._encoder.schema.columns))
-                parts.append(some.take(pa.array(rows[low:high] - start)))
-            start += batch.num_rows
-        return pa.Table.from_batches(parts)
 
     def _lose(self) -> None:
         """Name some of the vanished keys, and test whether one class lost more rows than its share."""

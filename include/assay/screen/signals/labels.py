@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.findings import Finding, Outcome
-from assay.screen.calibration import Calibrator, combine
 from assay.screen.context import Context
 from assay.screen.encoding import F64, I64, Block
 from assay.screen.errors import NotApplicable
 from assay.screen.features import strongest
+from assay.screen.signals.views import TwoViews
 
 _FLOOR = 1e-7
 _REFERENCE_FIT = 60
@@ -201,12 +200,8 @@ def surprise(probabilities: F64, y: I64) -> F64:
     return out
 
 
-class Labels:
+class Labels(TwoViews):
     """Fused p-value of the crowd view and the reference view."""
-
-    name = "labels"
-    technique = "AML.T0020"
-    decisive = False
 
     def fit(self, context: Context) -> None:
         """Fit the models and calibrate both views.
@@ -223,27 +218,16 @@ class Labels:
             raise NotApplicable(f"{len(context.pool)} rows are too few to cross-validate a model (50 needed)")
         self._models = LabelModels(context)
         context.models = self._models
-        self._context = context
-        null = context.pool.take(context.null)
-        crowd, reference = self._surprises(null)
-        self._crowd = Calibrator(crowd)
-        self._reference = Calibrator(reference) if reference is not None else None
+        self.calibrate(context)
 
-    def _surprises(self, block: Block) -> tuple[F64, F64 | None]:
+    def misses(self, block: Block) -> tuple[F64, F64 | None]:
+        """Log odds of the likeliest other class over the row's own."""
         crowd, reference = self._models.probabilities(block)
         both = surprise(crowd, block.y)
         if reference is None:
             return both, None
         alone = surprise(reference, block.y)
         return both + 0.3 * alone, alone
-
-    def score(self, block: Block) -> F64:
-        """P-values; 1 for a row without a known label."""
-        crowd, reference = self._surprises(block)
-        p = self._crowd.p_values(crowd)
-        if self._reference is None or reference is None:
-            return p
-        return combine(np.column_stack([p, self._reference.p_values(reference)]), np.array([0.8, 0.2]))
 
     def explain(self, block: Block) -> list[str]:
         """Own and expected class with their probabilities."""
@@ -259,19 +243,3 @@ class Labels:
                 f"give it {own:.3f} and {names.class_name(best)!r} {p[best]:.3f} (against {self._context.against})"
             )
         return out
-
-    def findings(self) -> list[Finding]:
-        """What the row scores rest on."""
-        seen = (
-            "crowd and reference models"
-            if self._reference
-            else "crowd model only: no model of reference rows"
-        )
-        return [
-            Finding(
-                check="screen.labels",
-                outcome=Outcome.PASSED,
-                message=f"labels compared with cross-fitted models ({seen}), calibrated on {self._context.against}",
-                evidence={"folds": self._context.folds, "calibration_rows": self._crowd.size},
-            )
-        ]

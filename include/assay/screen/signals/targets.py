@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.findings import Finding, Outcome
-from assay.screen.calibration import Calibrator, combine
 from assay.screen.context import Context
 from assay.screen.encoding import F64, Block
 from assay.screen.errors import NotApplicable
 from assay.screen.features import strongest
+from assay.screen.signals.views import TwoViews
 
 _REFERENCE_FIT = 60
 _TREE_COLUMNS = 400
@@ -259,12 +258,10 @@ def _mean(members: list[Any], x: NDArray[np.float32], dense: NDArray[np.float32]
     return np.asarray((2 * trees.predict(x) + linear.predict(dense)) / 3)
 
 
-class Targets:
+class Targets(TwoViews):
     """Fused p-value of the crowd view and the reference view of a numeric label."""
 
-    name = "labels"
-    technique = "AML.T0020"
-    decisive = False
+    models = "regressions"
 
     def fit(self, context: Context) -> None:
         """Fit the models and calibrate both views.
@@ -280,26 +277,16 @@ class Targets:
             raise NotApplicable("all labels are the same number")
         if not len(context.features.origin):
             raise NotApplicable("no feature has a value")
-        self._context = context
         self._models = TargetModels(context)
         context.models = self._models
-        crowd, reference = self._misses(context.pool.take(context.null))
-        self._crowd = Calibrator(crowd)
-        self._reference = Calibrator(reference) if reference is not None else None
+        self.calibrate(context)
 
-    def _misses(self, block: Block) -> tuple[F64, F64 | None]:
+    def misses(self, block: Block) -> tuple[F64, F64 | None]:
+        """Residuals, in units of the spread of labels there."""
         crowd, reference = self._models.residuals(block)
         if reference is None:
             return np.abs(crowd), None
         return np.abs(crowd) + 0.3 * np.abs(reference), np.abs(reference)
-
-    def score(self, block: Block) -> F64:
-        """P-values; 1 for a row without a label."""
-        crowd, reference = self._misses(block)
-        p = self._crowd.p_values(crowd)
-        if self._reference is None or reference is None:
-            return p
-        return combine(np.column_stack([p, self._reference.p_values(reference)]), np.array([0.8, 0.2]))
 
     def explain(self, block: Block) -> list[str]:
         """The label, what was expected, and how wide labels scatter there."""
@@ -311,20 +298,3 @@ class Targets:
                 f"give or take {width:.3g} (against {self._context.against})"
             )
         return out
-
-    def findings(self) -> list[Finding]:
-        """What the row scores rest on."""
-        seen = (
-            "crowd and reference models"
-            if self._reference
-            else "crowd model only: no model of reference rows"
-        )
-        return [
-            Finding(
-                check="screen.labels",
-                outcome=Outcome.PASSED,
-                message=f"labels compared with cross-fitted regressions ({seen}), "
-                f"calibrated on {self._context.against}",
-                evidence={"folds": self._context.folds, "calibration_rows": self._crowd.size},
-            )
-        ]

@@ -1,0 +1,5 @@
+"""What all tests of the ledger may use."""
+
+from tests.ledger.command import log
+
+__all__ = ["log"]
