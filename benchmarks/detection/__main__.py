@@ -16,7 +16,7 @@ from itertools import product
 from pathlib import Path
 
 import pandas as pd
-from benchmarks.detection import document, floors, runs, summary, tables
+from benchmarks.detection import curve, document, floors, runs, summary, tables
 from benchmarks.detection.attacks import ATTACKS, CONTROLS, FIXED_RATE, HEADLINE
 from benchmarks.detection.scene import TIERS, Case
 from benchmarks.detection.tools import TOOLS
@@ -126,6 +126,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--again", action="store_true", help="measure anew what is kept already")
     made.add_argument("--results", type=Path, default=runs.RESULTS, help="file that results are kept in")
     made.add_argument("--write", type=Path, help="put the tables between the marks of this Markdown file")
+    made.add_argument(
+        "--curve",
+        type=Path,
+        help="put the figures by trusted rows between the marks of this file, and draw them",
+    )
     made.add_argument("--each", action="store_true", help="print the recall per table and per rate as well")
     return made
 
@@ -170,12 +175,14 @@ def main(arguments: Sequence[str]) -> int:
     report(main_part, options)
     if len(options.trusted) * len(options.tainted) > 1:
         _show("Assay by number of trusted rows and share of poison among them", summary.by_trust(found))
-    if options.write:
-        try:
+    try:
+        if options.write:
             document.write(options.write, found, main_part, arguments)
-        except (OSError, ValueError) as error:
-            print(f"--write: {error}", file=sys.stderr)
-            return 2
+        if options.curve:
+            curve.write(options.curve, found, arguments)
+    except (OSError, ValueError) as error:
+        print(f"{'--write' if options.write else '--curve'}: {error}", file=sys.stderr)
+        return 2
     faults = [f"Assay ended with an error in {count} cases"] if (count := summary.crashed(found)) else []
     if options.quick or options.small:
         faults += floors.broken(main_part, options.small)

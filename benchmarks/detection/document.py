@@ -10,7 +10,7 @@ import pandas as pd
 from benchmarks.detection import summary
 from benchmarks.detection.scene import TIERS
 
-_FILES = ("--write", "--results")
+_FILES = ("--write", "--curve", "--results")
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
@@ -26,27 +26,42 @@ def write(path: Path, found: pd.DataFrame, main_part: pd.DataFrame, arguments: S
     Raises:
         ValueError: A mark is missing.
     """
+    between(path, BEGIN, END, _measured(found, main_part, arguments))
+
+
+def between(path: Path, begin: str, end: str, made: str) -> None:
+    """Replace what stands between two marks of a file.
+
+    Raises:
+        ValueError: A mark is missing.
+    """
     text = path.read_text()
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"{path} needs the marks {BEGIN} and {END}, once each and in this order")
-    before, rest = text.split(BEGIN)
-    path.write_text(
-        before + BEGIN + "\n\n" + _measured(found, main_part, arguments) + "\n" + END + rest.split(END)[1]
-    )
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ValueError(f"{path} needs the marks {begin} and {end}, once each and in this order")
+    before, rest = text.split(begin)
+    path.write_text(before + begin + "\n\n" + made + "\n" + end + rest.split(end)[1])
 
 
-def _measured(found: pd.DataFrame, main_part: pd.DataFrame, arguments: Sequence[str]) -> str:
+def told(arguments: Sequence[str]) -> str:
+    """The command's arguments as a page quotes them: without the files that it writes."""
     about_files = {
         number + offset for number, each in enumerate(arguments) if each in _FILES for offset in (0, 1)
     }
-    told = " ".join(
+    return " ".join(
         each for number, each in enumerate(arguments) if number not in about_files and each != "--summary"
     )
-    day = f"{dt.datetime.now(tz=dt.UTC):%d %B %Y}".lstrip("0")
+
+
+def today() -> str:
+    """The day, as a page tells it."""
+    return f"{dt.datetime.now(tz=dt.UTC):%d %B %Y}".lstrip("0")
+
+
+def _measured(found: pd.DataFrame, main_part: pd.DataFrame, arguments: Sequence[str]) -> str:
     own = main_part[(main_part["tool"] == "assay") & main_part["not_checked"].isna()]
     seeds = ", ".join(str(seed) for seed in sorted(set(own["seed"] % 1000)))
     parts = [
-        f"Measured on {day} by `python -m benchmarks.detection {told}`".rstrip("` ") + "`:",
+        f"Measured on {today()} by `python -m benchmarks.detection {told(arguments)}`".rstrip("` ") + "`:",
         f"{own['table'].nunique()} tables, {len(own)} screenings by Assay, seeds {seeds}.\n",
         summary.shows(main_part),
     ]

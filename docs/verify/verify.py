@@ -146,6 +146,9 @@ def cell(kind, value):
         data = value.encode()
         short = len(data) <= 32
         return bytes([32 + len(data)]) + data.ljust(32, b"\0") if short else b"\x07" + sha256(data)
+    if kind == "vector":
+        need(type(value) is list, "not a vector")
+        return b"\x08" + sha256(*map(component, value))
     tag = bytes([SCALARS[kind]])
     if kind == "null":
         need(value is None, "a null has a value")
@@ -155,6 +158,16 @@ def cell(kind, value):
         return tag + (struct.pack("<Q", 0x7FF8 << 48) if value == "nan" else struct.pack("<d", float(value)))
     need(type(value) is (bool if kind == "boolean" else int), f"not a {kind}")
     return tag + struct.pack("<Q" if kind == "unsigned" else "<q", value)
+
+
+def component(value):
+    """A vector's component as a cell: whole numbers of 64 bits by value, all others as doubles."""
+    if value is None:
+        return cell("null", None)
+    whole = type(value) is int or (type(value) is float and value.is_integer())
+    if whole and -(2**63) <= value < 2**64:
+        return cell("integer" if value < 2**63 else "unsigned", int(value))
+    return cell("double", value)
 
 
 def row_of(row, statements):

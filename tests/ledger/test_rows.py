@@ -29,6 +29,7 @@ GOLDEN = [
     ({"a": math.nan}, "b464c57d02b297147fb10d3a6dbebfafa171a64aadb2cdb50d21c8bbdd5891d3"),
     ({"a": ""}, "0187762338156c2480c49d4e1710b209237155209f2f7ba7c54447e4c4fdc834"),
     ({"a": "assay"}, "48a78c86a78e999a6e3eb68e6dce655ceb5d3ca51caae7a7e7d1e67c3d76bf68"),
+    ({"a": [0.5, -0.25, 1]}, "89185bb20d00b851eb175d94104fe500975e3d66d6e4ce331c3a8ddb71382ccc"),
     ({"a": dt.date(2026, 3, 1)}, "0590d8477fa38231173399c414b4c6d92282c25679cc4b3759503ae4e20b77b7"),
     (
         {
@@ -84,6 +85,8 @@ def test_a_row_is_hashed_as_the_specification_says() -> None:
             "empty": [""],
             "edge": ["x" * 32],
             "long": ["x" * 33],
+            "vector": pa.array([[0.1, 2.0, None]]),
+            "none": pa.array([[]], pa.list_(pa.float32())),
         }
     )
     expected = by_hand(
@@ -100,6 +103,11 @@ def test_a_row_is_hashed_as_the_specification_says() -> None:
             "empty": b"\x20" + bytes(32),
             "edge": b"\x40" + b"x" * 32,
             "long": b"\x07" + hashlib.sha256(b"x" * 33).digest(),
+            "vector": b"\x08"
+            + hashlib.sha256(
+                b"\x04" + struct.pack("<d", 0.1) + b"\x02" + struct.pack("<q", 2) + bytes(9)
+            ).digest(),
+            "none": b"\x08" + hashlib.sha256(b"").digest(),
         }
     )
     assert row_hashes(table, table.column_names).tobytes() == expected
@@ -190,8 +198,29 @@ def test_what_is_different_stays_different() -> None:
         one(1, pa.timestamp("ns")),
         one("e\u0301"),
         one("\u00e9"),
+        one([], pa.list_(pa.float64())),
+        one([0]),
+        one([0, 0]),
+        one([1, 2]),
+        one([2, 1]),
+        one([None], pa.list_(pa.float64())),
+        one([math.nan]),
     ]
     assert len(set(different)) == len(different)
+
+
+@pytest.mark.parametrize("part", [pa.float32(), pa.float64(), pa.int64(), pa.uint8()])
+@pytest.mark.parametrize("fixed", [True, False])
+def test_a_vector_is_the_same_vector_in_every_type(part: pa.DataType, fixed: bool) -> None:
+    """Lists of fixed, variable and large size, of any numbers, whole and sliced, with nulls between."""
+    values = [[1, 2, 3], None, [4, 5, 6], [1, 2, 3]]
+    for kind in (pa.list_(part, 3),) if fixed else (pa.list_(part), pa.large_list(part)):
+        column = pa.array(values, kind)
+        expected = [row_hash({"a": value}) for value in values]
+        for skip in range(4):
+            table = pa.table({"a": column.slice(skip)})
+            assert [bytes(value) for value in row_hashes(table, ["a"])] == expected[skip:]
+    assert expected[0] == expected[3] != expected[1]
 
 
 def test_large_numbers_keep_their_value() -> None:
@@ -287,6 +316,8 @@ values = st.one_of(
     st.text(max_size=5),
     st.datetimes(EARLY, LATE),
     st.dates(dt.date(1700, 1, 1), dt.date(2200, 1, 1)),
+    st.lists(st.none() | st.floats(), max_size=4),
+    st.lists(st.none() | st.integers(-(2**63), 2**63 - 1), max_size=4),
 )
 
 
@@ -326,7 +357,8 @@ def test_rows_with_nulls_in_any_pattern_agree_with_the_plain_way(rows: list) -> 
         (TABLE, [], "without columns"),
         (TABLE, ["id", "id"], "named twice"),
         (pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"]), ["a"], "2 columns 'a'"),
-        (pa.table({"a": pa.array([[1]])}), ["a"], "without a canonical form"),
+        (pa.table({"a": pa.array([["x"]])}), ["a"], "without a canonical form"),
+        (pa.table({"a": pa.array([[[1]]])}), ["a"], "without a canonical form"),
         (pa.table({"a": pa.array([b"x"])}), ["a"], "without a canonical form"),
         (pa.table({"a": pa.array([None], pa.decimal128(5, 2))}), ["a"], "without a canonical form"),
         (pa.table({"a": pa.array([2**62], pa.timestamp("s"))}), ["a"], "cannot hold"),
@@ -339,8 +371,8 @@ def test_rows_without_a_canonical_form_are_refused(table: pa.Table, columns: lis
 
 
 def test_values_without_a_canonical_form_are_refused() -> None:
-    """Bytes, lists and integers beyond 64 bits, as values and as cells of a proof."""
-    for value in (b"x", [1], 2**64, -(2**63) - 1):
+    """Bytes, lists of anything but numbers and integers beyond 64 bits, as values and as cells of a proof."""
+    for value in (b"x", ["x"], [True], [[1]], 2**64, -(2**63) - 1):
         with pytest.raises(RowError, match="no canonical form"):
             row_hash({"a": value})
     for kind, value in (
@@ -352,6 +384,10 @@ def test_values_without_a_canonical_form_are_refused() -> None:
         ("text", 1),
         ("null", 0),
         ("boolean", 1),
+        ("vector", 1),
+        ("vector", ["x"]),
+        ("vector", [True]),
+        ("vector", [[1]]),
         ("other", 1),
     ):
         with pytest.raises(RowError):

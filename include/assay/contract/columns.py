@@ -12,6 +12,9 @@ from pydantic import Field, field_validator, model_validator
 from assay.contract.base import Complaint, Model
 from assay.contract.implied import with_implied
 
+MAX_LENGTH = 65_536
+"""Most components that a vector may have."""
+
 RESERVED_COLUMNS = frozenset({"_row", "_score", "_p_value", "_reasons", "_source", "_delivery", "_decision"})
 """Names of columns that Assay adds to tables of its own."""
 
@@ -19,7 +22,9 @@ RESERVED_COLUMNS = frozenset({"_row", "_score", "_p_value", "_reasons", "_source
 class Column(Model):
     """One column: its type and what its values may be."""
 
-    type: Literal["integer", "number", "string", "boolean", "date", "timestamp"]
+    type: Literal["integer", "number", "string", "boolean", "date", "timestamp", "vector"] = Field(
+        description="`vector`: a list of finite numbers, such as an embedding; see `length`."
+    )
     nullable: bool = False
     unique: bool = False
     min: float | dt.datetime | dt.date | None = Field(default=None, description="Smallest value that may be.")
@@ -29,6 +34,9 @@ class Column(Model):
         default=None, description="Regular expression that each string must match in full."
     )
     max_length: int | None = Field(default=None, gt=0)
+    length: int | None = Field(
+        default=None, gt=0, le=MAX_LENGTH, description="How many components each vector has."
+    )
     role: Literal["category", "text"] | None = Field(
         default=None,
         description="What strings are: one of some values, or free text. By default the values decide.",
@@ -62,11 +70,31 @@ class Column(Model):
             raise Complaint(
                 f"max_length makes no sense for type {self.type}", fix="leave it out", at=("max_length",)
             )
+        self._check_vector()
         if self.role is not None and self.type != "string":
             raise Complaint(f"role makes no sense for type {self.type}", fix="leave it out", at=("role",))
         for number, value in enumerate(self.allowed or ()):
             _check_value(value, self.type, ("allowed", number))
         return self
+
+    def _check_vector(self) -> None:
+        if self.type != "vector":
+            if self.length is not None:
+                raise Complaint(
+                    f"length makes no sense for type {self.type}",
+                    fix="leave it out; for text it is max_length",
+                    at=("length",),
+                )
+            return
+        if self.length is None:
+            raise Complaint(
+                "a vector needs its length",
+                fix="say how many components each has, e.g. length: 384",
+                at=("length",),
+            )
+        for field in ("unique", "allowed"):
+            if getattr(self, field):
+                raise Complaint(f"{field} makes no sense for type vector", fix="leave it out", at=(field,))
 
     def _check_bounds(self) -> None:
         for field, bound in (("min", self.min), ("max", self.max)):
@@ -131,6 +159,7 @@ class Schema(Model):
             named.append((("source",), self.source))
         for at, column in named:
             check_known(column, self.columns, at)
+        self._check_roles()
         for number, column in enumerate(self.key):
             if self.columns[column].nullable:
                 raise Complaint(
@@ -147,6 +176,23 @@ class Schema(Model):
         if self.label:
             self._check_label(self.label)
         return self
+
+    def _check_roles(self) -> None:
+        """What names a row, its source or its class is one value."""
+        named: list[tuple[tuple[str | int, ...], str]] = [
+            (("key", number), name) for number, name in enumerate(self.key)
+        ]
+        if self.source is not None:
+            named.append((("source",), self.source))
+        if self.label is not None:
+            named.append((("label", "column"), self.label.column))
+        for at, name in named:
+            if self.columns[name].type == "vector":
+                raise Complaint(
+                    f"{name!r} is a vector, and {at[0]} needs one value per row",
+                    fix="choose another column",
+                    at=at,
+                )
 
     def _check_column_names(self) -> None:
         lowered: dict[str, str] = {}
@@ -209,7 +255,7 @@ class Schema(Model):
 
 
 def _fits_bound(bound: float | dt.date, column_type: str) -> bool:
-    if column_type in {"integer", "number"}:
+    if column_type in {"integer", "number", "vector"}:
         return isinstance(bound, float)
     return isinstance(bound, dt.date) and (column_type == "timestamp" or not isinstance(bound, dt.datetime))
 

@@ -15,6 +15,8 @@ _NANO_DAYS = (dt.date(1677, 9, 22), dt.date(2262, 4, 10))  # days that nanosecon
 def to_frame(table: pa.Table, rows: Any) -> Any:
     """A pandas DataFrame whose index is the row numbers.
 
+    Of a vector only whether it is there is told: its numbers are held against the contract as they are read.
+
     Integers with nulls become floats where that is exact, else pandas' nullable integers. Dates become datetimes at
     midnight, in nanoseconds where they fit, because only these are compared as a whole column.
 
@@ -30,7 +32,10 @@ def to_frame(table: pa.Table, rows: Any) -> Any:
     wide: dict[str, Any] = {}
     for position, field in enumerate(table.schema):
         column = table.column(position)
-        if field.type == pa.date32():
+        if pa.types.is_list(field.type):
+            there = pc.if_else(column.is_valid(), pa.scalar(True), pa.scalar(None, pa.bool_()))
+            table = table.set_column(position, field.name, there)
+        elif field.type == pa.date32():
             low, high = pc.min_max(column).as_py().values()
             fits = low is None or (_NANO_DAYS[0] <= low and high <= _NANO_DAYS[1])
             table = table.set_column(position, field.name, column.cast(pa.timestamp("ns" if fits else "us")))

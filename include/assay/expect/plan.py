@@ -133,7 +133,8 @@ def _of_column(name: str, column: Column, *, required: bool) -> Iterator[dict[st
     if required:
         kind = "expect_column_values_to_not_be_null"
         yield alone | {"where": where, "type": kind, "arguments": {"column": name}, "reason": f"{name}: null"}
-    if column.min is not None or column.max is not None:
+    # A vector's length, numbers and bounds are held against the contract as it is read.
+    if column.type != "vector" and (column.min is not None or column.max is not None):
         yield alone | {
             "where": where,
             "type": "expect_column_values_to_be_between",
@@ -261,6 +262,14 @@ def _verbatim(number: int, expectation: Expectation, contract: Contract) -> dict
                 next_step="add the column to schema.columns or correct the name",
             )
     kind = expectation.type
+    vectors = [name for name in named if known[name].type == "vector"]
+    if vectors and kind not in NULL_TYPES | _SHAPE_TYPES:
+        raise ExpectError(
+            f"{where} ({kind})",
+            f"asks about {vectors[0]!r}, and Great Expectations does not look into vectors",
+            expected=", ".join(sorted(NULL_TYPES)),
+            next_step="use length, min and max of the column instead",
+        )
     if kind == "expect_column_to_exist" and arguments.get("column_index") == 0:
         raise ExpectError(
             f"{where} ({kind})",

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from assay.intake import _vectors
 from assay.intake._reading import EXAMPLES, Reading
 
 Mask = npt.NDArray[np.bool_]
@@ -28,6 +29,7 @@ ARROW_TYPES: dict[str, pa.DataType] = {
     "boolean": pa.bool_(),
     "date": pa.date32(),
     "timestamp": pa.timestamp("us", tz="UTC"),
+    "vector": _vectors.VECTOR,
 }
 
 _EPOCH = dt.date(1970, 1, 1)
@@ -146,6 +148,8 @@ def from_text(text: pa.StringArray, name: str, reading: Reading, *, exact: bool 
     kind = reading.column(name).type
     if kind == "string":
         return _sound(text, name, reading) if exact else text
+    if kind == "vector":
+        return _vectors.from_text(text, name, reading)
     if kind == "number":
         text = _no_lossy(text, name, reading)
     values = _whole(text, kind) if text.null_count < len(text) else pa.nulls(len(text), ARROW_TYPES[kind])
@@ -202,6 +206,7 @@ def acceptable(found: pa.DataType, kind: str) -> bool:
         "boolean": pa.types.is_boolean(found),
         "date": pa.types.is_date(found),
         "timestamp": pa.types.is_timestamp(found),
+        "vector": _vectors.acceptable(found),
     }
     return answers[kind]
 
@@ -227,6 +232,8 @@ def from_arrow(values: pa.Array, name: str, reading: Reading) -> pa.Array:
     found = values.type
     if pa.types.is_null(found):
         return pa.nulls(len(values), target)
+    if kind == "vector":
+        return _vectors.from_arrow(values, name, reading)
     if kind == "integer":
         if pa.types.is_floating(found):
             values = _finite(values.cast(pa.float64()), name, reading)

@@ -1,4 +1,4 @@
-"""JSON Lines (https://jsonlines.org) as it comes from outside: one flat object in each line, no value coerced."""
+"""JSON Lines (https://jsonlines.org) as it comes from outside: one object in each line, no value coerced."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ _WANTED: dict[str, type] = {
     "boolean": bool,
     "date": str,
     "timestamp": str,
+    "vector": list,
 }
 
 
@@ -197,7 +198,14 @@ def _texts(cells: list[Any], name: str, reading: Reading) -> pa.Array:
             cells[place] = None
     if wanted is bool:
         cells = [None if cell is None else str(cell).lower() for cell in cells]
+    if wanted is list:
+        cells = [None if cell is None else _listed(cell) for cell in cells]
     return pa.array(cells, pa.string())
+
+
+def _listed(cell: list[Any]) -> str:
+    """A list as JSON again, its numbers digit by digit as the file writes them."""
+    return f"[{','.join(part if type(part) is _Number else json.dumps(part) for part in cell)}]"
 
 
 def _encodes(text: str) -> bool:

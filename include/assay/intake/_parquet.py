@@ -10,13 +10,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from assay.intake import _vectors
 from assay.intake._cast import ARROW_TYPES, acceptable, from_arrow
 from assay.intake._csv import check_lengths
 from assay.intake._reading import Reading, shorten
 
 _FREE = 8 << 20  # an expansion ratio means nothing below this many bytes
 _CELLS = 8 << 20  # values in a batch at most, however many columns there are
+_LEAST = 64 << 20  # the same where a record alone holds thousands
 _TEXT = 512 << 20  # bytes of one string column of a batch at most, once decoded
+_SLACK = 4  # so many times a vector's length may its lists have before the file, and not the list, is refused
 _THRIFT_BYTES = 100 << 20
 _THRIFT_ITEMS = 1_000_000
 DAMAGE: tuple[type[BaseException], ...] = (
@@ -115,7 +118,29 @@ def _check_footer(file: pq.ParquetFile, size: int, reading: Reading) -> None:
     if content > _FREE and content > reading.bounds.max_ratio * size:
         found = f"{content} bytes from {size}"
         raise reading.over("it decompresses further", f"{reading.bounds.max_ratio:g} : 1", found, "max_ratio")
+    _check_lists(meta, reading)
     reading.count_bytes(max(content, size))
+
+
+def _check_lists(meta: pq.FileMetaData, reading: Reading) -> None:
+    """No column of vectors promises many more numbers than its records have room for."""
+    for name, column in reading.contract.schema_.columns.items():
+        if column.length is None:
+            continue
+        for group in (meta.row_group(number) for number in range(meta.num_row_groups)):
+            most = group.num_rows * _SLACK * column.length
+            found = sum(
+                leaf.num_values
+                for leaf in (group.column(number) for number in range(group.num_columns))
+                if leaf.path_in_schema.startswith(f"{name}.")
+            )
+            if found > most:
+                raise reading.error(
+                    f"{found} numbers in {group.num_rows} vectors",
+                    column=name,
+                    expected=f"{column.length} in each, as the contract says",
+                    next_step="send vectors of that length, or change it in the contract",
+                )
 
 
 def batches(path: Path, reading: Reading, batch_rows: int) -> Generator[pa.RecordBatch, None, None]:
@@ -129,7 +154,8 @@ def batches(path: Path, reading: Reading, batch_rows: int) -> Generator[pa.Recor
     Raises:
         ReadError: The file is damaged, is not what the contract says, or passes a limit.
     """
-    rows = max(1024, min(batch_rows, _CELLS // len(reading.columns)))
+    values = sum(_vectors.width(reading.column(name)) for name in reading.columns)
+    rows = min(max(1024, min(batch_rows, _CELLS // values)), max(_LEAST // values, 1))
     with open_file(path, reading) as file:
         promised = file.metadata.num_rows
         source = file.iter_batches(batch_size=rows, columns=list(reading.columns))

@@ -17,6 +17,7 @@ a tree over the rows themselves:
 | date or time                | 05  | microseconds since 1970-01-01T00:00:00 UTC, signed, 8 bytes                 |
 | time with odd nanoseconds   | 06  | nanoseconds since then, signed, 8 bytes                                     |
 | text, more than 32 bytes of UTF-8 | 07 | SHA-256 of its UTF-8 bytes, 32 bytes                                  |
+| list of numbers             | 08  | SHA-256 of its components as cells, in order, 32 bytes                      |
 | text, n = 0..32 bytes of UTF-8 | 20 + n | its UTF-8 bytes, then zeros up to 32 bytes                            |
 
 Tags are hexadecimal; all integers are little-endian. What follows from it, on purpose:
@@ -26,6 +27,7 @@ Tags are hexadecimal; all integers are little-endian. What follows from it, on p
 - Null, NaN, the empty text and zero are four different things. True is not 1, and "1" is not 1.
 - A date is midnight UTC of that day; a timestamp without a zone is taken as UTC.
 - Text is compared byte by byte, without Unicode normalisation. Whether it is dictionary-encoded does not matter.
+- Nor does it matter whether lists are of fixed or variable size. A component is a number as above, or null.
 - Neither the order of the columns nor their widths matter; their names do.
 
 Cells have no more than 33 bytes and are told apart by their tags, so no two rows share an encoding.
@@ -49,7 +51,7 @@ from assay.canonical import canonical_json
 from assay.ledger.errors import RowError
 from assay.ledger.merkle import HASH_SIZE, Hashes, hash_slices, leaf_hash
 
-NULL, BOOLEAN, WHOLE, UNSIGNED, DOUBLE, TIME, NANOSECONDS, TEXT = range(8)
+NULL, BOOLEAN, WHOLE, UNSIGNED, DOUBLE, TIME, NANOSECONDS, TEXT, VECTOR = range(9)
 SHORT = 0x20  # tag of the empty text; a text of n bytes, up to WIDTH of them, has the tag SHORT + n
 WIDTH = 32
 _NAN = 0x7FF8_0000_0000_0000
@@ -59,8 +61,10 @@ _SCALAR = 9  # bytes of a cell that holds no text
 _KEEP = np.where(np.arange(WIDTH)[None, :] < np.arange(WIDTH + 1)[:, None], 0xFF, 0).astype(np.uint8)
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
-KINDS = ("null", "boolean", "integer", "unsigned", "double", "time", "nanoseconds", "text")
+KINDS = ("null", "boolean", "integer", "unsigned", "double", "time", "nanoseconds", "text", "vector")
 """Names of the tags."""
+
+_COMPONENTS = frozenset({"null", "integer", "unsigned", "double"})
 
 _FORMATS = {
     "null": "<q",
@@ -73,7 +77,10 @@ _FORMATS = {
 }
 
 Cell = tuple[str, str, Any]
-"""Column, kind and JSON-ready value of one cell; a time's value is its number, NaN and infinities are text."""
+"""Column, kind and JSON-ready value of one cell.
+
+A time's value is its number, NaN and infinities are text, and a vector is a list of numbers, such texts and nulls.
+"""
 
 Cells = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
 """Tags (n,) uint8 and bodies (n, 8 or 32) uint8."""
@@ -104,7 +111,7 @@ def row_hash(row: Mapping[str, Any]) -> bytes:
     """Hash one row of Python values: the specification as code, and slow.
 
     Args:
-        row: Value of each column: None, bool, int, float, str, date or datetime.
+        row: Value of each column: None, bool, int, float, str, date, datetime, or a list of numbers.
 
     Raises:
         RowError: A value has no canonical form.
@@ -133,6 +140,8 @@ def row_cells(row: pa.Table | pa.RecordBatch, columns: Sequence[str]) -> list[Ce
         value: Any = body[0].tobytes()
         if kind == "text":
             value = column.to_pylist()[0]
+        elif kind == "vector":
+            value = _canonical(column.to_pylist()[0], name)[1]
         else:
             (value,) = struct.unpack(_FORMATS[kind], value)
         out.append((name, kind, _json_value(kind, value)))
@@ -192,9 +201,13 @@ def _canonical(value: Any, column: str) -> tuple[str, Any]:
         return "time", (moment - _EPOCH) // dt.timedelta(microseconds=1)
     if isinstance(value, dt.date):
         return "time", (value - _EPOCH.date()) // dt.timedelta(microseconds=1)
+    if isinstance(value, list | tuple):
+        parts = [_canonical(part, column) for part in value]
+        if all(kind in _COMPONENTS for kind, _ in parts):
+            return "vector", [part for _, part in parts]
     raise RowError(
         f"a value of the column {column!r} has no canonical form",
-        expected="null, boolean, number below 2**64, text, date or timestamp",
+        expected="null, boolean, number below 2**64, text, date, timestamp or list of numbers",
         found=type(value).__name__,
     )
 
@@ -211,9 +224,13 @@ def _json_value(kind: str, value: Any) -> Any:
 
 def _cell_bytes(column: str, kind: str, value: Any) -> bytes:
     """Tag and body of one cell."""
-    wanted: Any = {"null": type(None), "boolean": bool, "double": (float, int, str), "text": str}.get(
-        kind, int
-    )
+    wanted: Any = {
+        "null": type(None),
+        "boolean": bool,
+        "double": (float, int, str),
+        "text": str,
+        "vector": list,
+    }.get(kind, int)
     if kind not in KINDS or not isinstance(value, wanted):
         raise RowError(f"a cell of the column {column!r} is malformed", expected=", ".join(KINDS), found=kind)
     tag, content = bytes([KINDS.index(kind)]), cast("Any", value)
@@ -223,12 +240,26 @@ def _cell_bytes(column: str, kind: str, value: Any) -> bytes:
             if len(data) <= WIDTH:
                 return bytes([SHORT + len(data)]) + data.ljust(WIDTH, b"\0")
             return tag + hashlib.sha256(data).digest()
+        if kind == "vector":
+            return tag + hashlib.sha256(b"".join(_component(column, part) for part in content)).digest()
         if kind == "double":
             number = float(content)
             return tag + struct.pack("<Q", _NAN) if math.isnan(number) else tag + struct.pack("<d", number)
         return tag + struct.pack(_FORMATS[kind], content or 0)
     except (struct.error, ValueError, OverflowError) as error:
         raise RowError(f"a cell of the column {column!r} does not hold a {kind}", found=error) from error
+
+
+def _component(column: str, value: Any) -> bytes:
+    """The cell of one component of a vector, as JSON has it."""
+    if isinstance(value, str):
+        if value not in {"nan", "inf", "-inf"}:
+            raise RowError(f"a vector of the column {column!r} is malformed", expected="numbers", found=value)
+        return _cell_bytes(column, "double", value)
+    kind, number = _canonical(value, column)
+    if kind not in _COMPONENTS:
+        raise RowError(f"a vector of the column {column!r} is malformed", expected="numbers", found=kind)
+    return _cell_bytes(column, kind, number)
 
 
 def _present(schema: pa.Schema, names: Sequence[str]) -> None:
@@ -316,9 +347,11 @@ def _cells(column: pa.Array, name: str) -> Cells:
         return _floats(_values(column, pa.float64(), 0.0), valid)
     if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
         return _times(column, kind, valid, name)
+    if _is_list(kind) and _is_number(kind.value_type):
+        return _vectors(column, name)
     raise RowError(
         f"the column {name!r} has a type without a canonical form",
-        expected="integer, number, string, boolean, date or timestamp",
+        expected="integer, number, string, boolean, date, timestamp or a list of numbers",
         found=kind,
         next_step="convert the column to the type that the contract gives it",
     )
@@ -326,6 +359,14 @@ def _cells(column: pa.Array, name: str) -> Cells:
 
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind))
 
 
 def _values(column: pa.Array, kind: pa.DataType, filler: Any) -> np.ndarray[Any, Any]:
@@ -386,6 +427,20 @@ def _times(column: pa.Array, kind: pa.DataType, valid: np.ndarray[Any, Any] | No
             found=error,
         ) from error
     return _fixed(_values(microseconds, pa.int64(), 0), TIME, valid)
+
+
+def _vectors(column: pa.Array, name: str) -> Cells:
+    """Lists of numbers: the components' cells joined, list by list, and hashed."""
+    missing = np.asarray(column.is_null())
+    lengths = np.asarray(pc.fill_null(pc.list_value_length(column), 0)).astype(np.int64)
+    tags, body = _cells(column.flatten(), name)  # leaves out what stands behind nulls
+    packed = np.column_stack([tags, body]).tobytes()
+    ends = np.cumsum(lengths) * _SCALAR
+    bodies = np.zeros((len(column), WIDTH), dtype=np.uint8)
+    for number in np.flatnonzero(~missing).tolist():
+        part = packed[ends[number] - lengths[number] * _SCALAR : ends[number]]
+        bodies[number] = np.frombuffer(hashlib.sha256(part).digest(), dtype=np.uint8)
+    return np.where(missing, np.uint8(NULL), np.uint8(VECTOR)), bodies
 
 
 def _text(column: pa.Array) -> Cells:

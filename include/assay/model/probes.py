@@ -43,6 +43,13 @@ def _fill(column: ColumnState, out: npt.NDArray[np.float32], generator: np.rando
         out[:, 0] = generator.permutation(rows) % column.vocabulary
     elif column.kind == "category":
         out[np.arange(rows), generator.permutation(rows) % width] = 1.0
+    elif column.kind == "vector":
+        size = len(column.means)
+        out[:, :size] = generator.uniform(-_DEVIATIONS, _DEVIATIONS, (rows, size))
+        if column.missing:
+            gone = generator.random(rows) < _MISSING
+            out[gone, :size] = 0.0
+            out[:, size] = gone
     else:
         if column.kind == "boolean":
             out[:, 0] = generator.integers(0, 2, rows)

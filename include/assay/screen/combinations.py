@@ -7,13 +7,12 @@ reference rows explain are grown to larger combinations.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from assay.screen.context import Context
 from assay.screen.encoding import F64, I64, Block
+from assay.screen.intervals import Condition
 
 MAX_WIDTH = 5
 """Most columns that a combination is grown to."""
@@ -23,27 +22,17 @@ SHAPE = 2.0
 
 _MAX_TOKENS = 2_500
 _TOP_PAIRS = 60
+_SEEDS = 8
+_COMMON = 0.5
 _WINDOW = 0.25
 _MAX_LEVELS = 60
-_FITS = 4
-_TOGETHER = 0.7
-_SAME = 0.9
-_USUAL = 0.5
-_UNUSUAL = 0.35
 
 
-@dataclass(frozen=True)
-class Condition:
-    """A column's value lies between `low` and `high`, both included."""
-
-    column: int
-    low: float
-    high: float
-
-    def holds(self, x: F64) -> NDArray[np.bool_]:
-        """Which rows of an (n, d) matrix meet it."""
-        values = x[:, self.column]
-        return np.asarray((values >= self.low) & (values <= self.high))
+def excess(seen: int, expected: float) -> float:
+    """Log likelihood ratio of a Poisson count against what is expected; 0 where no more are seen."""
+    if seen <= expected:
+        return 0.0
+    return float(seen * np.log(seen / max(expected, 1e-9)) - (seen - expected))
 
 
 class Tokens:
@@ -135,8 +124,10 @@ class Search:
         mine: NDArray[np.bool_],
         rest: NDArray[np.bool_],
         clean: NDArray[np.float32],
+        values: tuple[F64, F64],
     ) -> None:
         self._tokens = tokens
+        self._values = values
         self._clean = clean
         self._matrix = tokens.matrix[mine]
         other = tokens.matrix[rest]
@@ -160,17 +151,25 @@ class Search:
         total = np.log(self.rows)
         nearest = [self._tokens.nearest(condition) for condition in conditions]
         most = np.log(self.rows)
-        for token, condition in zip(nearest, conditions, strict=True):
-            own = self._tokens.conditions[token]
-            # A fitted interval may span several windows.
-            wider = max(1.0, (condition.high - condition.low) / max(own.high - own.low, 1e-300))
-            log_rate = min(0.0, self._log_rate[token] + (np.log(wider) if own.high > own.low else 0.0))
-            total += log_rate
-            most = min(most, np.log(max(self._margin[token] * min(wider, 10.0), 0.5)))
+        for condition in conditions:
+            mine, known = (float(condition.holds(x).sum()) for x in self._values)
+            rate = max(mine, 0.5) / self.rows
+            total += np.log(min(rate, (SHAPE + known) / (SHAPE / rate + len(self._clean))))
+            most = min(most, np.log(max(mine, 0.5)))
         for i, a in enumerate(nearest):
             for b in nearest[i + 1 :]:
                 total += float(self._lift[a, b])
         return float(np.exp(min(total, most)))
+
+    def gain(self, conditions: tuple[Condition, ...]) -> float:
+        """Log likelihood ratio of the rows of the class that meet all conditions against those expected."""
+        there = np.ones(len(self._values[0]), dtype=bool)
+        clean = np.ones(len(self._values[1]), dtype=bool)
+        for condition in conditions:
+            there &= condition.holds(self._values[0])
+            clean &= condition.holds(self._values[1])
+        expected = self._updated(np.array([self.expected(conditions)]), np.array([float(clean.sum())]))
+        return excess(int(there.sum()), float(expected[0]))
 
     def _updated(self, expected: F64, known: F64) -> F64:
         """What the reference rows, `known` of which hold the combination, make of an expectation."""
@@ -186,8 +185,8 @@ class Search:
             choices += np.log(max(columns - k, 1)) - np.log(k + 1) + np.log(max(per_column, 1))
         return float(choices)
 
-    def combinations(self) -> list[tuple[int, ...]]:
-        """Candidates: single tokens, the most excessive pairs, and what they grow to."""
+    def combinations(self) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+        """Candidates: the most excessive pairs and what they grow to; and pairs of different columns to start from."""
         least = max(5.0, 0.002 * self.rows)
         log_expected = np.log(self.rows) + self._log_rate[:, None] + self._log_rate[None, :] + self._lift
         expected = np.exp(log_expected)
@@ -205,13 +204,17 @@ class Search:
         flat = gain.ravel()
         top = min(_TOP_PAIRS, int((flat > 2).sum()))
         out: list[tuple[int, ...]] = []
+        seeds: dict[tuple[int, int], tuple[int, ...]] = {}
         if top:
             best = np.argpartition(-flat, top - 1)[:top]
             best = best[np.lexsort((best, -flat[best]))]
             for position in best:
                 a, b = divmod(int(position), len(self._margin))
                 out += self._grow((a, b))
-        return list(dict.fromkeys(out))
+                if max(self._margin[a], self._margin[b]) > _COMMON * self.rows:
+                    continue
+                seeds.setdefault((int(self._tokens.own[a]), int(self._tokens.own[b])), (a, b))
+        return list(dict.fromkeys(out)), list(seeds.values())[:_SEEDS]
 
     def _grow(self, pair: tuple[int, int]) -> list[tuple[int, ...]]:
         out: list[tuple[int, ...]] = [pair]
@@ -241,77 +244,3 @@ class Search:
             clean &= self._clean[:, token] > 0
             out.append(current)
         return out
-
-
-def fitted(
-    start: tuple[Condition, ...],
-    x: F64,
-    label: NDArray[np.bool_],
-    sound: F64,
-    categorical: NDArray[np.bool_],
-) -> tuple[Condition, ...]:
-    """Columns and intervals that describe the group best.
-
-    Windows seldom sit right on jittered values, and the search stops before it has every column. So each column in
-    which most of the members lie closely together, where other rows of the label do not, becomes a condition, with
-    an interval as wide as the members' own spread lets expect; then members are taken anew.
-
-    Args:
-        start: The combination that was found.
-        x: (n, d) rows.
-        label: (n,) which of them carry the group's label.
-        sound: (m, d) reference rows of that label.
-        categorical: (d,) which columns hold codes instead of numbers.
-    """
-    conditions = start
-    for _ in range(_FITS):
-        core = label.copy()
-        for condition in conditions:
-            core &= condition.holds(x)
-        others = np.vstack([x[label & ~core], sound])
-        if core.sum() < 5 or len(others) < 20:
-            break
-        mine = {condition.column: condition for condition in conditions}
-        found = []
-        for j in range(x.shape[1]):
-            near = _around(mine[j], conditions, x, label) if j in mine else core
-            interval = _interval(j, x[near, j], bool(categorical[j]))
-            if interval is None:
-                continue
-            elsewhere = float(interval.holds(others).mean())
-            if elsewhere <= (_USUAL if j in mine else _UNUSUAL):
-                found.append(interval)
-        # Natural clusters are alike in most columns, and no trigger is that wide.
-        if not found or len(found) > max(MAX_WIDTH, len(mine)) or tuple(found) == conditions:
-            break
-        conditions = tuple(found)
-    return conditions
-
-
-def _around(
-    condition: Condition, conditions: tuple[Condition, ...], x: F64, label: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
-    """Rows that meet all other conditions and lie near this one: inside a window its spread cannot be seen."""
-    reach = condition.high - condition.low
-    out = label & Condition(condition.column, condition.low - reach, condition.high + reach).holds(x)
-    for other in conditions:
-        if other is not condition:
-            out &= other.holds(x)
-    return np.asarray(out)
-
-
-def _interval(column: int, values: F64, categorical: bool) -> Condition | None:
-    """Where nearly all of a group's values lie; None if they do not lie together."""
-    values = np.sort(values[np.isfinite(values)])
-    n = len(values)
-    if n < 5:
-        return None
-    inside = int(np.ceil(_TOGETHER * n))
-    starts = np.arange(n - inside + 1)
-    first = int(np.argmin(values[starts + inside - 1] - values[starts]))
-    low, high = float(values[first]), float(values[first + inside - 1])
-    if categorical:
-        return Condition(column, low, high) if low == high and np.mean(values == low) >= _SAME else None
-    # The shortest interval that holds 70 % of a normal sample is 2.07 deviations wide.
-    reach = 2.3 * (high - low) / 2
-    return Condition(column, low - reach, high + reach)

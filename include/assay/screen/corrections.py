@@ -191,6 +191,10 @@ def plain_value(value: object, kind: str) -> object:
         if not isinstance(value, bool):
             raise ValueError(f"{value!r} is not of type boolean")
         return value
+    if kind == "vector":
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            raise ValueError(f"{value!r} is no vector")
+        return [plain_value(part, "number") for part in value]
     if kind == "date":
         moment = dt.date.fromisoformat(value) if isinstance(value, str) else value
         if isinstance(moment, dt.datetime):

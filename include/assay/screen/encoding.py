@@ -11,11 +11,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from assay.contract.models import Contract
-from assay.screen import texts
+from assay.screen import texts, vectors
 from assay.screen.cells import F64, I64, MISSING, UNSEEN, beyond_float, codes, counts, numbers, plain, text
 from assay.screen.errors import ScreenError
 from assay.screen.hashing import U64, CellHasher, mix, salt
-from assay.screen.parts import Part, arrange
+from assay.screen.parts import Part, arrange, bases
 
 __all__ = ["F64", "I64", "MISSING", "UNSEEN", "Block", "Encoder", "join"]
 
@@ -86,7 +86,8 @@ class Encoder:
         schema: The contract's schema.
         parts: What each column of `Block.x` is, once fitted.
         columns: What each column of `Block.x` is called.
-        base: For each column of `Block.x`, the position of its contract column in `schema.features`.
+        base: For each column of `Block.x` a number that it shares with the other parts of the same value; the
+            components of a vector are values of their own.
         categorical: Which columns of `Block.x` are category codes.
         period: Length of the circle on which a column's values lie (24 for hours); 0 for a line.
         texts: Columns of free text.
@@ -110,6 +111,7 @@ class Encoder:
         self.regression = schema.label is not None and schema.label.classes is None
         self._hashers = {name: CellHasher(name) for name in schema.columns}
         self._salts = {name: salt("row:" + name) for name in schema.columns}
+        self._bases: dict[str, vectors.Basis] = {}
 
     # -- hashing: needs no fitting -----------------------------------------------------------------------------------
 
@@ -162,8 +164,13 @@ class Encoder:
         hasher = self._hashers[name]
         if kind == "string":
             return hasher.text(text(column))
-        values, odd = numbers(column, kind)
-        hashes = hasher.numbers(values)
+        length = self.schema.columns[name].length
+        if length is not None:
+            lists, odd = vectors.matrix(column, length)
+            hashes = vectors.hashes(lists, name)
+        else:
+            values, odd = numbers(column, kind)
+            hashes = hasher.numbers(values)
         if (large := beyond_float(column)) is not None:
             hashes[large[0]] = hasher.integers(large[1][large[0]])
         if odd.any():
@@ -176,10 +183,17 @@ class Encoder:
     def fit(self, tables: Iterable[pa.Table]) -> Encoder:
         """Learn parts, classes and sources from tables of raw rows; order in the tables does not matter."""
         tables = [table for table in tables if table.num_rows]
-        self.parts = arrange(self.schema, tables)
+        self._bases = bases(self.schema, tables)
+        self.parts = arrange(self.schema, tables, self._bases)
         self.columns = tuple(part.name for part in self.parts)
         place = {name: number for number, name in enumerate(self.schema.features)}
-        self.base = np.array([place[part.column] for part in self.parts], dtype=np.int64)
+        self.base = np.array(
+            [
+                len(place) + number if part.column in self._bases else place[part.column]
+                for number, part in enumerate(self.parts)
+            ],
+            dtype=np.int64,
+        )
         self.categorical = np.array([part.levels is not None for part in self.parts], dtype=bool)
         self.period = np.array([part.period for part in self.parts], dtype=np.float64)
         self.texts = tuple(part.column for part in self.parts if part.aspect == "length")
@@ -217,10 +231,16 @@ class Encoder:
         x = np.empty((n, len(self.parts)), dtype=np.float64, order="F")
         odd = np.zeros((n, len(self.parts)), dtype=bool, order="F")
         places = {name: place for place, name in enumerate(batch.schema.names)}
-        column, measured = "", {}
+        column = ""
+        measured: dict[str, F64] = {}
         for index, part in enumerate(self.parts):
             cells = batch.column(places[part.column])
-            if part.aspect in texts.ASPECTS:
+            if part.column in self._bases:
+                if part.column != column:
+                    column = part.column
+                    measured, odd[:, index] = self._vectors(cells, column)
+                x[:, index] = measured[part.aspect]
+            elif part.aspect in texts.ASPECTS:
                 if part.column != column:
                     column, measured = part.column, texts.measures(text(cells))
                 x[:, index] = measured[part.aspect]
@@ -249,6 +269,12 @@ class Encoder:
             features=hashes["features"],
             admitted=hashes["admitted"],
         )
+
+    def _vectors(self, cells: pa.Array, column: str) -> tuple[dict[str, F64], NDArray[np.bool_]]:
+        """The parts of a column of vectors by aspect, and which cells are no vectors."""
+        basis = self._bases[column]
+        values, odd = vectors.matrix(cells, self.schema.columns[column].length or 0)
+        return dict(zip(basis.aspects, basis.parts(values).T, strict=True)), odd
 
     def _labels(self, batch: pa.RecordBatch, n: int) -> tuple[I64, F64]:
         label = self.schema.label

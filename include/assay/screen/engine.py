@@ -30,11 +30,13 @@ from assay.screen.signals.keys import Repeats, Resurrected
 from assay.screen.signals.labels import Labels
 from assay.screen.signals.outliers import Outliers
 from assay.screen.signals.ranges import Ranges
+from assay.screen.signals.ratios import Ratios
 from assay.screen.signals.residuals import Residuals
 from assay.screen.signals.sources import Sources
 from assay.screen.signals.spikes import Spikes
 from assay.screen.signals.targets import Targets
 from assay.screen.signals.text import Texts
+from assay.screen.signals.values import Values
 
 if TYPE_CHECKING:
     from assay.screen.rows import Tabular
@@ -144,7 +146,16 @@ class _Screening:
         self._drift(context)
         self.findings = explainer.told(self.findings)
         quarantined, limit = int(scored.quarantine.sum()), self.contract.screen.hold_delivery_above
-        return ScreenReport(table, self.findings, tier, quarantined, limit, tuple(self.why_held))
+        return ScreenReport(
+            table,
+            self.findings,
+            tier,
+            quarantined,
+            limit,
+            tuple(self.why_held),
+            explainer.groups,
+            explainer.nearest,
+        )
 
     def _drift(self, context: Context) -> None:
         drift = Drift()
@@ -253,7 +264,7 @@ class _Screening:
                 self._not_checked("sources", str(missing))
         else:
             self._not_checked("sources", "labels could not be checked")
-        groups: list[Any] = [Spikes(), Duplicates()]
+        groups: list[Any] = [Spikes(), Duplicates(), Values(), Ratios()]
         if self.encoder.texts:
             groups.append(Texts())
         for group in groups:

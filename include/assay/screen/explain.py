@@ -25,6 +25,7 @@ MAX_LISTED = 100
 MAX_EXPLAINED = 1000
 """Quarantined rows, the most suspicious first, that are compared with the trusted rows."""
 _MAX_TRUSTED = 5000
+_NEAREST = 3
 _MAX_TEXT = 60
 _CHUNK = 256
 
@@ -49,6 +50,9 @@ class Explainer:
         signals: Signals that find groups: those with `subjects`.
         p_values: Of every row of the batch.
         quarantined: Row numbers, ascending.
+
+    Attributes:
+        nearest: For each compared row, the most similar trusted rows: their numbers in the trusted table and distances.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class Explainer:
         self._signals = [signal for signal in signals if hasattr(signal, "subjects")]
         self._groups: dict[tuple[str, str], list[int]] = {}
         self._nearest = Nearest(context, trusted) if trusted is not None and trusted.rows else None
+        self.nearest: dict[int, tuple[tuple[int, float], ...]] = {}
         worst = np.lexsort((quarantined, p_values[quarantined]))[:MAX_EXPLAINED]
         self._compared = np.sort(quarantined[worst])
 
@@ -75,8 +80,16 @@ class Explainer:
             return
         mine = np.flatnonzero(np.isin(block.row, self._compared))
         if len(mine):
-            for row, text in zip(block.row[mine], self._nearest.explain(block.take(mine)), strict=True):
+            for row, (text, near) in zip(
+                block.row[mine], self._nearest.explain(block.take(mine)), strict=True
+            ):
                 reasons[int(row)].append(f"nearest: {text}")
+                self.nearest[int(row)] = near
+
+    @property
+    def groups(self) -> dict[tuple[str, str], NDArray[np.int64]]:
+        """The quarantined rows of each group, by the check that found it and the group's name; ascending."""
+        return {key: np.sort(np.array(rows, dtype=np.int64)) for key, rows in sorted(self._groups.items())}
 
     def told(self, findings: Sequence[Finding]) -> list[Finding]:
         """The findings, those on groups with their quarantined members where they did not name them themselves."""
@@ -133,14 +146,28 @@ class Nearest:
             return f"trusted row {int(self._positions[index])}"
         return "trusted row " + ", ".join(f"{k} {shown(v)}" for k, v in self._keys[index].items())
 
-    def explain(self, block: Block) -> list[str]:
-        """One sentence per row."""
-        out: list[str] = []
+    def explain(self, block: Block) -> list[tuple[str, tuple[tuple[int, float], ...]]]:
+        """One sentence per row, and the trusted rows that are nearest: number in the trusted table, and distance."""
+        out: list[tuple[str, tuple[tuple[int, float], ...]]] = []
         for start in range(0, len(block), _CHUNK):
             part = block.take(np.arange(start, min(start + _CHUNK, len(block))))
             between = self._between(self._distances.transform(part))
-            out += [self._sentence(between[i], int(part.y[i])) for i in range(len(part))]
+            out += [
+                (self._sentence(between[i], int(part.y[i])), self._closest(between[i], int(part.y[i])))
+                for i in range(len(part))
+            ]
         return out
+
+    def _closest(self, distance: F64, label: int) -> tuple[tuple[int, float], ...]:
+        """The `_NEAREST` nearest rows, and the nearest with the row's own label and with another one."""
+        chosen = [int(i) for i in np.argsort(distance, kind="stable")[:_NEAREST]]
+        if label >= 0:
+            for same in (self._rows.y == label, (self._rows.y != label) & (self._rows.y >= 0)):
+                among = np.flatnonzero(same)
+                if len(among):
+                    chosen.append(int(among[np.argmin(distance[among])]))
+        unique = sorted(set(chosen), key=lambda i: (distance[i], i))
+        return tuple((int(self._positions[i]), float(distance[i])) for i in unique)
 
     def _sentence(self, distance: F64, label: int) -> str:
         first = int(np.argmin(distance))

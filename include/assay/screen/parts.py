@@ -1,8 +1,8 @@
-"""Into what a feature is taken apart: numbers and categories stay whole, texts and times become several columns."""
+"""Into what a feature is taken apart: numbers and categories stay whole, others become several columns."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from assay.contract.columns import Column, Schema
 from assay.screen import texts
 from assay.screen.cells import F64, I64, MISSING, UNSEEN, counts, numbers, text
+from assay.screen.vectors import Basis, matrix
 
 _LEVELS = 1000
 _OTHER = "another text"
@@ -31,7 +32,7 @@ class Part:
     Attributes:
         column: The contract's column that it is made of.
         aspect: `value`; of a text its aspects (see `texts.ASPECTS`) and `common` (which of the frequent texts); of a
-            time `weekday`, `month` and `hour`.
+            time `weekday`, `month` and `hour`; of a vector those of its basis (see `vectors.Basis`).
         levels: Names of the codes of a category, None for a number.
         period: Length of the circle on which the values lie; 0 for a line.
         unit: Of a time, how many of the column's units make a day.
@@ -91,11 +92,20 @@ class Part:
         return f"{value:.6g}"
 
 
-def arrange(schema: Schema, tables: Sequence[pa.Table]) -> tuple[Part, ...]:
+def bases(schema: Schema, tables: Sequence[pa.Table]) -> dict[str, Basis]:
+    """What the vectors of each column of vectors are taken apart into, learnt from tables of raw rows."""
+    return {
+        name: Basis([matrix(table.column(name), column.length)[0] for table in tables], column.length)
+        for name, column in schema.columns.items()
+        if column.length is not None and name in schema.features
+    }
+
+
+def arrange(schema: Schema, tables: Sequence[pa.Table], vectors: Mapping[str, Basis]) -> tuple[Part, ...]:
     """The parts of all features, learnt from tables of raw rows.
 
     A string column is free text where the contract says so (`role: text`), or where its values are long and hardly
-    ever come twice; else it is a category.
+    ever come twice; else it is a category. `vectors` are the bases of the columns of vectors.
     """
     out: list[Part] = []
     for name in schema.features:
@@ -104,6 +114,8 @@ def arrange(schema: Schema, tables: Sequence[pa.Table]) -> tuple[Part, ...]:
             out += _strings(name, column, tables)
         elif column.type in {"date", "timestamp"}:
             out += _times(name, column.type, tables)
+        elif name in vectors:
+            out += [Part(name, aspect) for aspect in vectors[name].aspects]
         else:
             out.append(Part(name))
     return tuple(out)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from assay.findings import Finding, Outcome, Verdict
 
@@ -31,6 +34,8 @@ class ScreenReport:
         quarantined: Number of quarantined rows.
         hold_above: Quarantined fraction above which the contract holds the delivery.
         why_held: What holds the batch whatever that fraction is.
+        groups: The quarantined rows of each group, by the check that found it and the group's name.
+        nearest: For the most suspicious rows, the trusted rows most like each: number in the trusted table, distance.
     """
 
     rows: pa.Table
@@ -39,6 +44,8 @@ class ScreenReport:
     quarantined: int
     hold_above: float
     why_held: tuple[str, ...] = ()
+    groups: Mapping[tuple[str, str], NDArray[np.int64]] = field(default_factory=dict, compare=False)
+    nearest: Mapping[int, tuple[tuple[int, float], ...]] = field(default_factory=dict, compare=False)
 
     @property
     def fraction(self) -> float:

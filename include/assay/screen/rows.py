@@ -26,6 +26,7 @@ _ARROW_TYPES = {
     "boolean": pa.bool_(),
     "date": pa.date32(),
     "timestamp": pa.timestamp("us"),
+    "vector": pa.string(),  # a JSON list in a cell of CSV
 }
 
 
@@ -44,14 +45,20 @@ class Rows:
         opener: Called for each pass with the number of rows wanted per batch; yields the batches in row order.
         name: What messages call the table.
         schema: The table's schema, where it is known before the first batch.
+        width: How many values a row holds at least; a vector holds as many as it is long.
     """
 
     def __init__(
-        self, opener: Callable[[int], Iterable[pa.RecordBatch]], name: str, schema: pa.Schema | None = None
+        self,
+        opener: Callable[[int], Iterable[pa.RecordBatch]],
+        name: str,
+        schema: pa.Schema | None = None,
+        width: int = 1,
     ) -> None:
         self._opener = opener
         self.name = name
         self.schema = schema
+        self.width = width
 
     def batches(self, batch_rows: int) -> Iterator[pa.RecordBatch]:
         """The rows in order, in batches of `batch_rows` rows, however the table is cut; the last may be shorter.
@@ -62,7 +69,8 @@ class Rows:
             ScreenError: The table cannot be read.
         """
         try:
-            yield from _even(self._opener(batch_rows), batch_rows)
+            most = max(min(batch_rows, _CELLS // self.width), min(batch_rows, _LEAST_ROWS))
+            yield from _even(self._opener(most), most)
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OSError) as error:
             raise ScreenError(
                 f"{self.name} cannot be read: {error}",
@@ -119,6 +127,11 @@ if TYPE_CHECKING:
     Tabular: TypeAlias = pa.Table | pa.RecordBatch | pa.RecordBatchReader | pd.DataFrame | str | Path | Rows
 
 
+def width(contract: Contract) -> int:
+    """How many values a row of the contract's columns holds."""
+    return sum(column.length or 1 for column in contract.schema_.columns.values())
+
+
 def as_rows(table: Any, contract: Contract, name: str) -> Rows:
     """Make any supported form of table re-readable.
 
@@ -129,6 +142,12 @@ def as_rows(table: Any, contract: Contract, name: str) -> Rows:
         ScreenUsageError: The object is no table.
         ScreenError: The path is missing or is neither Parquet nor CSV.
     """
+    rows = _rows(table, contract, name)
+    rows.width = max(rows.width, width(contract))
+    return rows
+
+
+def _rows(table: Any, contract: Contract, name: str) -> Rows:
     if isinstance(table, Rows):
         return table
     if isinstance(table, pa.RecordBatch):

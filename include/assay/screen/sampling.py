@@ -45,7 +45,7 @@ def draw(rows: Rows, encoder: Encoder, size: int, seed: int, batch_rows: int) ->
     names = ("key", "features", "admitted", "content")
     hashes: dict[str, list[U64]] = {name: [] for name in names}
     columns = list(encoder.schema.columns)
-    size = max(min(size, _CELLS // len(columns)), _LEAST)
+    size = max(min(size, _CELLS // max(rows.width, len(columns))), _LEAST)
     first: list[pa.RecordBatch] = []
     start = 0
     if rows.schema is not None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from assay.contract.models import Contract
 from assay.contract.network import EmbeddingLayer
@@ -28,7 +28,7 @@ MAX_EMBEDDED = 4096
 CLIP = 1e6
 """Standardised numbers are held within this many deviations, so that a finite number stays finite in float32."""
 
-Kind = Literal["number", "category", "boolean", "time"]
+Kind = Literal["number", "category", "boolean", "time", "vector"]
 Matrix = npt.NDArray[np.float32]
 
 
@@ -37,12 +37,15 @@ class ColumnState(BaseModel):
 
     Attributes:
         name: The column.
-        kind: `number`, `category` (one feature per known value), `boolean`, or `time` (seconds since 1970).
+        kind: `number`, `category` (one feature per known value), `boolean`, `time` (seconds since 1970), or `vector`
+            (one feature per component).
         missing: Whether a feature says that the value was missing; without it a missing value is only imputed.
         median: What a missing number becomes.
         mean: Subtracted from numbers.
         scale: What numbers are divided by: their standard deviation, or 1 for a constant column.
         values: Known categories, in feature order.
+        means: Of a vector, what is subtracted from each component; a missing vector stands there.
+        scales: Of a vector, what each component is divided by.
         embedded: Whether a category is one feature that holds its number: its place among `values`, the next number for
             every other value, the one after that for a missing one.
     """
@@ -56,7 +59,15 @@ class ColumnState(BaseModel):
     mean: float = Field(default=0.0, allow_inf_nan=False)
     scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     values: tuple[str, ...] = ()
+    means: tuple[Annotated[float, Field(allow_inf_nan=False)], ...] = ()
+    scales: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = ()
     embedded: bool = False
+
+    @model_validator(mode="after")
+    def _paired(self) -> Self:
+        if len(self.means) != len(self.scales) or (self.kind == "vector") != bool(self.means):
+            raise ValueError("a vector has a mean and a scale for each component, and nothing else has")
+        return self
 
     @property
     def vocabulary(self) -> int:
@@ -71,6 +82,8 @@ class ColumnState(BaseModel):
         if self.kind == "category":
             names = [f"{self.name}={value}" for value in self.values]
             names.append(f"{self.name}:other")
+        elif self.kind == "vector":
+            names = [f"{self.name}[{number}]" for number in range(len(self.means))]
         else:
             names = [self.name]
         if self.missing:
@@ -195,7 +208,11 @@ def fit(table: pa.Table, contract: Contract, *, max_categories: int = MAX_CATEGO
             "boolean": "boolean",
             "date": "time",
             "timestamp": "time",
+            "vector": "vector",
         }[column.type]  # type: ignore[assignment]
+        if column.length is not None:
+            columns.append(_fit_vector(name, values, column.length, column.nullable))
+            continue
         most = MAX_EMBEDDED if name in embedded else max_categories
         state = _fit_column(name, kind, values, column.nullable, most)
         columns.append(state.model_copy(update={"embedded": name in embedded}))
@@ -254,8 +271,29 @@ def _fit_column(
     )
 
 
+def _fit_vector(name: str, values: pa.ChunkedArray, length: int, nullable: bool) -> ColumnState:
+    matrix, there = _components(name, values, length)
+    means = matrix.mean(axis=0) if len(matrix) else np.zeros(length)
+    spread = matrix.std(axis=0) if len(matrix) else np.ones(length)
+    flat = ~np.isfinite(spread) | (spread <= 1e-12 * np.maximum(1.0, np.abs(means)))
+    return ColumnState(
+        name=name,
+        kind="vector",
+        missing=nullable or not there.all(),
+        means=tuple(means.tolist()),
+        scales=tuple(np.where(flat, 1.0, spread).tolist()),
+    )
+
+
 def _write(column: ColumnState, values: pa.ChunkedArray | pa.Array, out: Matrix) -> None:
     """Fill the features of one column; `out` is zero on entry."""
+    if column.kind == "vector":
+        matrix, there = _components(column.name, values, len(column.means))
+        standard = (matrix - np.array(column.means)) / np.array(column.scales)
+        out[there, : len(column.means)] = np.clip(standard, -CLIP, CLIP)
+        if column.missing:
+            out[:, len(column.means)] = ~there
+        return
     if column.kind == "category":
         texts = _texts(column.name, values)
         codes = pc.index_in(texts, value_set=pa.array(column.values, type=pa.string()), skip_nulls=True)
@@ -277,6 +315,35 @@ def _write(column: ColumnState, values: pa.ChunkedArray | pa.Array, out: Matrix)
         out[:, 0] = np.clip(standard, -CLIP, CLIP)
     if column.missing:
         out[:, 1] = gone
+
+
+def _components(
+    name: str, values: pa.ChunkedArray | pa.Array, length: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Of the vectors that are there, (those, length) components; and which of the rows have one.
+
+    A vector with a component that is null, NaN or infinite counts as missing.
+    """
+    array = _plain(values)
+    if pa.types.is_null(array.type):
+        return np.zeros((0, length)), np.zeros(len(array), dtype=bool)
+    try:
+        sizes = pc.fill_null(pc.list_value_length(array), -1).to_numpy(zero_copy_only=False)
+        there = sizes >= 0
+        if np.any(sizes[there] != length):
+            raise PreprocessError(
+                f"column {name!r} holds vectors of another length",
+                expected=f"{length} components",
+                found=f"{int(sizes[there & (sizes != length)][0])} components",
+            )
+        flat = array.flatten().cast(pa.float64())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise PreprocessError(f"column {name!r} cannot be read as vectors", found=array.type) from error
+    matrix = np.asarray(flat.to_numpy(zero_copy_only=False), dtype=np.float64).reshape(-1, length)
+    sound = np.isfinite(matrix).all(axis=1)
+    there = there.copy()
+    there[np.flatnonzero(there)[~sound]] = False
+    return matrix[sound], there
 
 
 def _plain(values: pa.ChunkedArray | pa.Array) -> pa.Array:

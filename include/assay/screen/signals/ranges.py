@@ -16,8 +16,10 @@ from assay.screen.calibration import MIN_TAIL, Calibrator
 from assay.screen.context import MIN_REFERENCE, Context
 from assay.screen.encoding import F64, MISSING, UNSEEN, Block, Encoder
 
+GROSS = 0.01
+"""Rows that may lie past a limit by chance, in a whole batch."""
+
 _CELL_CAP = 60.0
-_GROSS = 0.01
 _SHAPE = 0.15
 _NEW_LEVEL = 3.0
 _EXCEPTION = 6.0
@@ -210,7 +212,7 @@ def _gross_limits(context: Context, clean: Block) -> tuple[F64, F64]:
     """
     d = len(context.encoder.columns)
     low, high = np.full(d, -np.inf), np.full(d, np.inf)
-    aim = np.log(_GROSS / (max(context.rows, 1) * max(d, 1)))
+    aim = np.log(GROSS / (max(context.rows, 1) * max(d, 1)))
     for j in range(d):
         if context.encoder.categorical[j]:
             continue
@@ -226,12 +228,12 @@ def _gross_limits(context: Context, clean: Block) -> tuple[F64, F64]:
         farthest = reach * float(np.exp(-aim)) / len(sound)
         up, down = middle + farthest, middle - farthest
         if len(values) >= 200:
-            up, down = min(up, _far(values, aim)), max(down, -_far(-values, aim))
+            up, down = min(up, far(values, aim)), max(down, -far(-values, aim))
         high[j], low[j] = max(up, float(sound.max())), min(down, float(sound.min()))
     return low, high
 
 
-def _far(values: F64, aim: float) -> float:
+def far(values: F64, aim: float) -> float:
     """The value that the upper tail exceeds with probability exp(aim)."""
     q = np.quantile(values, [0.5, 0.8, 0.9, 0.95, 0.975])
     steps = np.diff(q)
