@@ -7,6 +7,7 @@ ARGS   ?=
 VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
+WEB   := plugins/assay_ui/web
 
 SHELL       := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -93,6 +94,10 @@ contracts: $(STAMP) ## import-linter: which room may import which
 compose: $(STAMP) ## docker-compose.yaml against the Compose specification
 	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yaml
 
+.PHONY: web-check
+web-check: ## the review pages' sources: types, lint, tests, and that what is committed is what they build to (needs Node)
+	@cd $(WEB) && npm ci --silent && npm run check
+
 .PHONY: format
 format: $(STAMP) ## format the code and fix what ruff can fix
 	@$(BIN)/ruff check --fix-only .
@@ -145,6 +150,10 @@ schema: $(STAMP) ## write the JSON Schema of contracts
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
           --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
+.PHONY: web
+web: ## build the review pages into plugins/assay_ui/static (needs Node 20.19 or newer)
+	@cd $(WEB) && npm ci --silent && npm run build
+
 .PHONY: lock
 lock: $(STAMP) ## pin and hash requirements*.in again (ARGS=--upgrade for newer versions)
 	@$(COMPILE) $(ARGS) requirements.in -o requirements.txt
@@ -156,6 +165,6 @@ lock: $(STAMP) ## pin and hash requirements*.in again (ARGS=--upgrade for newer 
 clean: ## take away everything that is not in the repository: .venv, .assay, caches
 	@if [ -d .assay/demo ] && [ -x $(BIN)/python ]; then ASSAY_HOME=$(CURDIR)/.assay $(BIN)/python -m assay.demo down; fi
 	@rm -rf $(VENV) .assay build dist htmlcov junit.xml coverage.xml .coverage .coverage.* \
-	  .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	  $(WEB)/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 	@find . -name '*.egg-info' -type d -not -path './.git/*' -prune -exec rm -rf {} +

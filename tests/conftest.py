@@ -22,6 +22,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 _POSTGRES_URL = "ASSAY_TEST_POSTGRES_URL"
 _POSTGRES_FOLDER = "ASSAY_TEST_POSTGRES_FOLDER"
 _AIRFLOW_HOME = "ASSAY_TEST_AIRFLOW_HOME"
+_WORLD_FOLDER = (
+    "ASSAY_TEST_WORLD_FOLDER"  # given from outside, its Airflow is used as it is, and left running
+)
+_OWN_WORLD = "ASSAY_TEST_OWN_WORLD"
 
 # Set before any test module imports Airflow or Great Expectations: they read these at import.
 os.environ.update(
@@ -107,6 +111,8 @@ def pytest_configure(config: pytest.Config) -> None:
         home = Path(os.environ[_AIRFLOW_HOME]) / config.workerinput["workerid"]  # type: ignore[attr-defined]
     else:
         os.environ[_AIRFLOW_HOME] = tempfile.mkdtemp(prefix="assay-airflow-")
+        if _WORLD_FOLDER not in os.environ:
+            os.environ[_WORLD_FOLDER] = os.environ[_OWN_WORLD] = tempfile.mkdtemp(prefix="assay-world-")
         if not os.environ.get(_POSTGRES_URL) and postgres_server.available():
             os.environ[_POSTGRES_FOLDER] = str(postgres_server.new_folder())
         home = Path(os.environ[_AIRFLOW_HOME]) / "main"
@@ -115,13 +121,25 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{home / 'airflow.db'}"
 
 
+@pytest.fixture(scope="session")
+def world_folder() -> Path:
+    """Where the Airflow of the browser tests lives; all test processes share it."""
+    return Path(os.environ[_WORLD_FOLDER])
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stops the server that this run started, if a test asked for it."""
+    """Stops the servers that this run started, if a test asked for them."""
     if hasattr(config, "workerinput"):
         return
     if folder := os.environ.pop(_POSTGRES_FOLDER, None):
         postgres_server.stop(Path(folder))
         _lock_of(Path(folder)).unlink(missing_ok=True)
+    if folder := os.environ.pop(_OWN_WORLD, None):
+        if (Path(folder) / "airflow").exists():
+            from tests.browser.world import World
+
+            World.stop(Path(folder))
+        shutil.rmtree(folder, ignore_errors=True)
     if home := os.environ.pop(_AIRFLOW_HOME, None):
         shutil.rmtree(home, ignore_errors=True)
 

@@ -8,7 +8,7 @@ import sys
 from rich.console import Console
 from rich.markup import escape
 
-from assay.demo.run import PROJECT, airflow_of, stage_of
+from assay.demo.run import PROJECT, ROLES, airflow_of, stage_of
 from assay.errors import AssayError
 from assay.settings import Settings
 
@@ -41,7 +41,9 @@ def main() -> int:
             with console.status("starting Airflow") as status:
                 airflow.start(status.update)
         console.print(
-            f"UI:       {airflow.url}\nuser:     admin\npassword: in {escape(str(airflow.password_file))}",
+            f"UI:        {airflow.url}\n"
+            f"users:     admin, {', '.join(f'{name} ({role})' for name, role in ROLES.items())}\n"
+            f"passwords: in {escape(str(airflow.password_file))}",
             soft_wrap=True,
         )
         console.print("`make down` stops it.")

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +47,17 @@ class LocalAirflow:
         project: The folder that holds `dags/`, `plugins/` and `include/`.
         environment: What the tasks need beside Airflow's own settings, e.g. `ASSAY_HOME`.
         port: Port of the UI and the REST API; none: the one used before, else a free one.
+        roles: Role of each user of the simple auth manager: `viewer`, `user`, `op` or `admin`. There is always an
+            `admin`; the passwords are made at first use and kept in `password_file`.
     """
 
     def __init__(
-        self, home: Path, project: Path, environment: dict[str, str], port: int | None = None
+        self,
+        home: Path,
+        project: Path,
+        environment: dict[str, str],
+        port: int | None = None,
+        roles: Mapping[str, str] | None = None,
     ) -> None:
         """Read or make the secrets and remember the port, so that a stopped Airflow can be started again."""
         self.home = home
@@ -61,8 +68,11 @@ class LocalAirflow:
         self._jwt = facts.get("jwt") or secrets.token_hex(48)
         self._write(self._facts_file, json.dumps({"port": self.port, "jwt": self._jwt}))
         self.password_file = home / "simple_auth_manager_passwords.json.generated"
-        if not self.password_file.exists():
-            self._write(self.password_file, json.dumps({USER: secrets.token_urlsafe(18)}))
+        roles = {**(roles or {}), USER: "admin"}
+        known = json.loads(self.password_file.read_text()) if self.password_file.exists() else {}
+        made = {name: secrets.token_urlsafe(18) for name in roles if name not in known}
+        if made:
+            self._write(self.password_file, json.dumps({**known, **made}))
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW")},
             "AIRFLOW_HOME": str(home),
@@ -79,7 +89,7 @@ class LocalAirflow:
             "AIRFLOW__API__WORKERS": "1",
             "AIRFLOW__API__SECRET_KEY": self._jwt,
             "AIRFLOW__API_AUTH__JWT_SECRET": self._jwt,
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{n}:{r}" for n, r in roles.items()),
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "5",
             # The local executor drops a task that comes back from its trigger while the process that deferred it is
@@ -98,8 +108,12 @@ class LocalAirflow:
 
     @property
     def password(self) -> str:
-        """The user's password, as the password file has it."""
-        return str(json.loads(self.password_file.read_text())[USER])
+        """The administrator's password, as the password file has it."""
+        return self.password_of(USER)
+
+    def password_of(self, name: str) -> str:
+        """A user's password, as the password file has it."""
+        return str(json.loads(self.password_file.read_text())[name])
 
     def start(self, on_progress: Callable[[str], None] = lambda _: None) -> None:
         """Migrate the database, start the four processes and wait until the API answers and the DAGs are known.
@@ -125,16 +139,16 @@ class LocalAirflow:
         on_progress("Airflow: starting api-server, scheduler, dag-processor, triggerer")
         for component in COMPONENTS:
             extra = ["--skip-serve-logs"] if component in {"scheduler", "triggerer"} else []
-            log = (self.home / f"{component}.log").open("ab")
-            process = subprocess.Popen(
-                ["airflow", component, *extra],
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                cwd=self.home,
-            )
+            with (self.home / f"{component}.log").open("ab") as log:
+                process = subprocess.Popen(
+                    ["airflow", component, *extra],
+                    env=self.environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    cwd=self.home,
+                )
             self._write(self.home / f"{component}.pid", f"{process.pid} {_start_ticks(process.pid)}")
         self._wait_healthy()
 
@@ -154,9 +168,9 @@ class LocalAirflow:
         """Whether any of the processes is alive."""
         return any(_alive(pid) for pid in self._pids().values())
 
-    def client(self) -> AirflowClient:
-        """A logged-in client of the REST API."""
-        return AirflowClient(self.url, USER, self.password)
+    def client(self, name: str = USER) -> AirflowClient:
+        """A client of the REST API, logged in as one of the users."""
+        return AirflowClient(self.url, name, self.password_of(name))
 
     def session_ids(self) -> set[int]:
         """Ids of the process sessions that `start` made."""
@@ -295,6 +309,19 @@ class AirflowClient:
             f"run {run_id} of {dag_id} did not end within {timeout:.0f} s", found=f"{state}: {tasks}"
         )
 
+    def wait_for_run(self, dag_id: str, *, after: int = 0, timeout: float = 120) -> str:
+        """Wait until a DAG has more than `after` runs; returns the newest one's id.
+
+        Raises:
+            AirflowTimeout: None was started in time.
+        """
+        deadline = time.monotonic() + timeout
+        while len(runs := self.runs(dag_id)) <= after:
+            if time.monotonic() > deadline:
+                raise AirflowTimeout(f"no new run of {dag_id} was started within {timeout:.0f} s")
+            time.sleep(0.5)
+        return str(runs[-1]["dag_run_id"])
+
     def xcom(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> Any:
         """What a task returned; None when it returned nothing."""
         answer = self._http.get(
@@ -308,6 +335,11 @@ class AirflowClient:
         details = self._get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/hitlDetails")["hitl_details"]
         waiting = [d for d in details if not d["response_received"]]
         return waiting[0] if waiting else None
+
+    def waits(self, dag_id: str, run_id: str, task_id: str) -> bool:
+        """Whether a task has been put aside until a human answers; Airflow has had two words for that."""
+        states = {task["task_id"]: task["state"] for task in self.tasks(dag_id, run_id)}
+        return states[task_id] in {"awaiting_input", "deferred"}
 
     def answer(
         self, dag_id: str, run_id: str, task_id: str, option: str, params: dict[str, Any]

@@ -19,6 +19,10 @@ PROJECT = Path(__file__).resolve().parents[3]
 """The folder of `dags/`, `plugins/` and `include/`: the demonstration runs from a checkout."""
 
 
+ROLES = {"reviewer": "op", "auditor": "viewer"}
+"""Who can log in to the demonstration's Airflow, beside its administrator, and as what."""
+
+
 def stage_of(settings: Settings) -> Stage:
     """The demonstration's stage within the state directory."""
     return Stage(settings.home / "demo", PROJECT)
@@ -26,7 +30,7 @@ def stage_of(settings: Settings) -> Stage:
 
 def airflow_of(stage: Stage, port: int | None = None) -> LocalAirflow:
     """The demonstration's Airflow."""
-    return LocalAirflow(stage.root / "airflow", stage.project, stage.environment, port)
+    return LocalAirflow(stage.root / "airflow", stage.project, stage.environment, port, ROLES)
 
 
 def run_demo(settings: Settings, say: Callable[[str], None]) -> tuple[Story, dict[str, Any]]:

@@ -174,7 +174,9 @@ class Story:
             if task_id not in asked:
                 asked[task_id] = time.monotonic()
                 self.say("step 4 of 5: a delivery is held; Airflow waits for the human")
-            elif time.monotonic() - asked[task_id] > _ANSWER_DELAY and self._waits(run_id, task_id):
+            elif time.monotonic() - asked[task_id] > _ANSWER_DELAY and self.airflow.waits(
+                INTAKE, run_id, task_id
+            ):
                 self.airflow.answer(
                     INTAKE, run_id, task_id, str(answer), {"reason": "evidence looked at; keep the rest"}
                 )
@@ -183,19 +185,9 @@ class Story:
         state = self.airflow.wait(INTAKE, run_id, 600, tick)
         return state, run_id
 
-    def _waits(self, run_id: str, task_id: str) -> bool:
-        """Whether the task has been put aside until it is answered; Airflow has had two words for that."""
-        states = {task["task_id"]: task["state"] for task in self.airflow.tasks(INTAKE, run_id)}
-        return states[task_id] in {"awaiting_input", "deferred"}
-
     def _training(self, after: int) -> str:
         """Wait for the training run that the newest snapshot started."""
-        deadline = time.monotonic() + 120
-        while len(runs := self.airflow.runs(TRAINING)) <= after:
-            if time.monotonic() > deadline:
-                return "not started"
-            time.sleep(0.5)
-        return self.airflow.wait(TRAINING, runs[-1]["dag_run_id"], 900)
+        return self.airflow.wait(TRAINING, self.airflow.wait_for_run(TRAINING, after=after), 900)
 
     def _newest(self, source: str) -> Delivery:
         with self._registry() as session:
