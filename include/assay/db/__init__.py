@@ -13,6 +13,7 @@ from assay.db.registry import (
     advance_delivery,
     champion,
     delivery_files,
+    due_cases,
     findings_of,
     get_delivery,
     get_model,
@@ -31,6 +32,7 @@ from assay.db.registry import (
     put_snapshot,
     set_model_state,
     snapshot_deliveries,
+    waiting_cases,
 )
 from assay.db.tables import (
     Base,
@@ -44,6 +46,7 @@ from assay.db.tables import (
     LedgerEntry,
     LedgerSubject,
     ModelRow,
+    Notification,
     Promotion,
     Run,
     Snapshot,
@@ -67,6 +70,7 @@ __all__ = [
     "LedgerEntry",
     "LedgerSubject",
     "ModelRow",
+    "Notification",
     "Promotion",
     "Run",
     "SchemaTooNew",
@@ -76,6 +80,7 @@ __all__ = [
     "advance_delivery",
     "champion",
     "delivery_files",
+    "due_cases",
     "findings_of",
     "get_delivery",
     "get_model",
@@ -95,4 +100,5 @@ __all__ = [
     "put_snapshot",
     "set_model_state",
     "snapshot_deliveries",
+    "waiting_cases",
 ]

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from assay.canonical import utc_now
 from assay.db.tables import (
+    Case,
     Delivery,
     DeliveryFile,
     FindingRow,
@@ -151,6 +152,27 @@ def findings_of(session: Session, subject_id: str) -> list[Finding]:
         .order_by(FindingRow.check, FindingRow.found_at, FindingRow.id)
     )
     return [Finding.model_validate(row.body) for row in session.scalars(query)]
+
+
+# ------------------------------------------------------------------------------------------------------------ cases
+def waiting_cases(session: Session, deliveries: Iterable[str]) -> tuple[int, str | None]:
+    """How many open cases hold some deliveries, and when the first of them is due (UTC; None: never)."""
+    query = select(func.count(), func.min(Case.expires_at)).where(
+        Case.delivery_id.in_(list(deliveries)), Case.status == "open", Case.blocking
+    )
+    count, due = session.execute(query).one()
+    return int(count), due
+
+
+def due_cases(session: Session, dataset: str) -> list[str]:
+    """Ids of the open cases of a data set whose time is over, and that silence rejects."""
+    query = select(Case.id).where(
+        Case.dataset == dataset,
+        Case.status == "open",
+        Case.expires_at <= utc_now(),
+        Case.on_timeout == "reject",
+    )
+    return list(session.scalars(query.order_by(Case.expires_at, Case.id)))
 
 
 # -------------------------------------------------------------------------------------------------------- snapshots

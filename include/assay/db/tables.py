@@ -8,8 +8,15 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, Boolean, Float, ForeignKey, Index, Integer, String, Text
+from sqlalchemy import JSON, BigInteger, Boolean, Float, ForeignKey, Index, Integer, String, Text, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+def _source_of(context: Any) -> str:
+    """The source of the delivery that a new case is about."""
+    about = context.get_current_parameters()["delivery_id"]
+    found = context.connection.scalar(select(Delivery.source).where(Delivery.id == about))
+    return str(found or "")
 
 
 class Base(DeclarativeBase):
@@ -23,7 +30,7 @@ class Delivery(Base):
 
     __tablename__ = "delivery"
     id: Mapped[str] = mapped_column(String(80), primary_key=True)
-    dataset: Mapped[str] = mapped_column(String(64), index=True)
+    dataset: Mapped[str] = mapped_column(String(64))
     source: Mapped[str] = mapped_column(String(64))
     publisher: Mapped[str] = mapped_column(String(64))
     uri: Mapped[str] = mapped_column(Text)
@@ -40,7 +47,13 @@ class Delivery(Base):
     first_seen: Mapped[str] = mapped_column(String(40))
     detail: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
 
-    __table_args__ = (Index("ix_delivery_source", "dataset", "source"),)
+    __table_args__ = (
+        Index("ix_delivery_seen", "dataset", "first_seen", "id"),
+        Index("ix_delivery_state", "dataset", "state", "first_seen", "id"),
+        Index("ix_delivery_source", "dataset", "source", "first_seen", "id"),
+        Index("ix_delivery_counts", "dataset", "state", "verdict", "source"),
+        Index("ix_delivery_publisher", "publisher", "first_seen"),
+    )
 
 
 class DeliveryFile(Base):
@@ -65,6 +78,8 @@ class FindingRow(Base):
     body: Mapped[dict[str, Any]] = mapped_column(JSON)
     found_at: Mapped[str] = mapped_column(String(40))
 
+    __table_args__ = (Index("ix_finding_subject", "subject_id", "check"),)
+
 
 class Case(Base):
     """A quarantine case: rows of one delivery, with evidence, waiting for or carrying a decision."""
@@ -72,10 +87,12 @@ class Case(Base):
     __tablename__ = "case"
     id: Mapped[str] = mapped_column(String(80), primary_key=True)
     digest: Mapped[str] = mapped_column(String(64))  # of what the id comes from
-    dataset: Mapped[str] = mapped_column(String(64), index=True)
+    dataset: Mapped[str] = mapped_column(String(64))
     delivery_id: Mapped[str] = mapped_column(ForeignKey("delivery.id"), index=True)
+    # The delivery's, repeated here so that cases can be paged by it.
+    source: Mapped[str] = mapped_column(String(64), default=_source_of, server_default="")
     kind: Mapped[str] = mapped_column(String(32))  # validation | screening | delivery
-    status: Mapped[str] = mapped_column(String(16), index=True)  # open released rejected
+    status: Mapped[str] = mapped_column(String(16))  # open released rejected split
     blocking: Mapped[bool] = mapped_column(Boolean, default=False)
     rows: Mapped[int] = mapped_column(BigInteger)
     rows_object: Mapped[str | None] = mapped_column(String(64))
@@ -86,6 +103,16 @@ class Case(Base):
     approvals: Mapped[int] = mapped_column(Integer, default=1)
     on_timeout: Mapped[str] = mapped_column(String(16), default="reject")  # reject | hold
     expires_at: Mapped[str | None] = mapped_column(String(40))
+    terms: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict, server_default="{}")  # who may decide
+    parent_id: Mapped[str | None] = mapped_column(String(80), index=True)  # the case that it was split from
+
+    __table_args__ = (
+        Index("ix_case_opened", "dataset", "status", "opened_at", "id"),
+        Index("ix_case_due", "dataset", "status", "expires_at", "id"),
+        Index("ix_case_rows", "dataset", "status", "rows", "id"),
+        Index("ix_case_source", "dataset", "source", "status", "opened_at", "id"),
+        Index("ix_case_counts", "dataset", "status", "kind", "blocking", "source"),
+    )
 
 
 class Decision(Base):
@@ -94,10 +121,11 @@ class Decision(Base):
     __tablename__ = "decision"
     id: Mapped[str] = mapped_column(String(80), primary_key=True)
     case_id: Mapped[str] = mapped_column(ForeignKey("case.id"), index=True)
-    action: Mapped[str] = mapped_column(String(16))  # release | reject
+    action: Mapped[str] = mapped_column(String(16))  # release | reject | split
     reviewer: Mapped[str] = mapped_column(String(128))
     reason: Mapped[str] = mapped_column(Text)
     decided_at: Mapped[str] = mapped_column(String(40))
+    via: Mapped[str] = mapped_column(String(16), default="", server_default="")  # page cli airflow
 
 
 class Snapshot(Base):
@@ -129,7 +157,7 @@ class Run(Base):
 
     __tablename__ = "run"
     id: Mapped[str] = mapped_column(String(80), primary_key=True)
-    dataset: Mapped[str] = mapped_column(String(64), index=True)
+    dataset: Mapped[str] = mapped_column(String(64))
     snapshot_id: Mapped[str] = mapped_column(String(80), index=True)
     contract_sha256: Mapped[str] = mapped_column(String(64))
     backend: Mapped[str] = mapped_column(String(16))
@@ -140,19 +168,23 @@ class Run(Base):
     finished_at: Mapped[str] = mapped_column(String(40))
     detail: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
 
+    __table_args__ = (Index("ix_run_finished", "dataset", "finished_at", "id"),)
+
 
 class ModelRow(Base):
     """One bundle; `id` comes from the digest over its files."""
 
     __tablename__ = "model"
     id: Mapped[str] = mapped_column(String(80), primary_key=True)
-    dataset: Mapped[str] = mapped_column(String(64), index=True)
+    dataset: Mapped[str] = mapped_column(String(64))
     run_id: Mapped[str] = mapped_column(ForeignKey("run.id"), index=True)
     snapshot_id: Mapped[str] = mapped_column(String(80))
     state: Mapped[str] = mapped_column(String(16), index=True)  # challenger champion refused retired
     bundle_uri: Mapped[str] = mapped_column(Text)
     metrics: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     made_at: Mapped[str] = mapped_column(String(40))
+
+    __table_args__ = (Index("ix_model_made", "dataset", "made_at", "id"),)
 
 
 class Promotion(Base):
@@ -212,3 +244,17 @@ class LedgerCosignature(Base):
     witness: Mapped[str] = mapped_column(String(256), primary_key=True)
     key_id: Mapped[str] = mapped_column(String(8), primary_key=True)
     line: Mapped[str] = mapped_column(Text)
+
+
+class Notification(Base):
+    """A statement that a place is told of: one row each, so that nobody is told twice."""
+
+    __tablename__ = "notification"
+    statement_id: Mapped[str] = mapped_column(String(80), primary_key=True)
+    target: Mapped[str] = mapped_column(String(40), primary_key=True)  # service and digest of the address
+    position: Mapped[int] = mapped_column(BigInteger, index=True)
+    event: Mapped[str] = mapped_column(String(32))
+    state: Mapped[str] = mapped_column(String(16), index=True)  # sending sent failed
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    problem: Mapped[str] = mapped_column(Text, default="")
+    at: Mapped[str] = mapped_column(String(40))

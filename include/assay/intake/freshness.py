@@ -107,11 +107,26 @@ def counted(session: Session, contract: Contract, source: Source, key_ids: Colle
     was passed over, the ones that were admitted all the same.
     """
     return [
-        row
-        for row in list_deliveries(session, contract.dataset, source=source.id)
-        if row.key_id in key_ids
-        and ((row.detail or {}).get("intake", {}).get("counts") or row.state == "admitted")
+        row for row in list_deliveries(session, contract.dataset, source=source.id) if _counts(row, key_ids)
     ]
+
+
+def _counts(row: Delivery, key_ids: Collection[str]) -> bool:
+    counts = (row.detail or {}).get("intake", {}).get("counts") or row.state == "admitted"
+    return row.key_id in key_ids and bool(counts)
+
+
+def _newest_counted(
+    session: Session, contract: Contract, source: Source, key_ids: Collection[str]
+) -> Delivery | None:
+    """The last of the `counted` deliveries, read from the newest back: there may be very many."""
+    newest_first = (
+        select(Delivery)
+        .where(Delivery.dataset == contract.dataset, Delivery.source == source.id)
+        .order_by(Delivery.first_seen.desc(), Delivery.id.desc())
+        .execution_options(yield_per=20)
+    )
+    return next((row for row in session.scalars(newest_first) if _counts(row, key_ids)), None)
 
 
 def judge_silence(session: Session, contract: Contract, source: Source, now: dt.datetime) -> Finding:
@@ -143,15 +158,15 @@ def judge_silence(session: Session, contract: Contract, source: Source, now: dt.
         for key in publisher.keys
         if key.revoked is None or now.date() < key.revoked
     }
-    seen = [row.first_seen for row in counted(session, contract, source, keys)]
-    if not seen:
+    newest = _newest_counted(session, contract, source, keys)
+    if newest is None:
         return Finding(
             outcome=Outcome.NOT_CHECKED,
             severity=Severity.HIGH,
             message=f"no delivery of {source.id!r} has been seen yet",
             **about,
         )
-    latest = max(_moment(text) for text in seen)
+    latest = _moment(newest.first_seen)
     evidence = {"latest": utc_text(latest), "interval_seconds": int(interval.total_seconds())}
     late = now - latest > interval
     return Finding(

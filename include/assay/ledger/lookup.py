@@ -94,7 +94,9 @@ def split_row_name(database: Database, what: str) -> tuple[str, str] | None:
         return (dataset, key) if list_snapshots(session, dataset) else None
 
 
-def find_rows(database: Database, store: ObjectStore, dataset: str, key: str) -> list[FoundRow]:
+def find_rows(
+    database: Database, store: ObjectStore, dataset: str, key: str, *, newest: int | None = None
+) -> list[FoundRow]:
     """The row with a key, in each snapshot of the data set that has it, newest first.
 
     Args:
@@ -103,6 +105,7 @@ def find_rows(database: Database, store: ObjectStore, dataset: str, key: str) ->
         dataset: Name of the data set.
         key: The key's value; for a key of several columns a JSON list, or the values joined by commas; for a data set
             without a key, `#` and the row's number in the snapshot.
+        newest: Look at so many of the newest snapshots only.
 
     Raises:
         NotInLedger: The data set has no snapshot, no snapshot has the row, or the key is malformed.
@@ -116,7 +119,7 @@ def find_rows(database: Database, store: ObjectStore, dataset: str, key: str) ->
     # Versions share their parts: each is searched and read once.
     known: dict[tuple[str, tuple[str, ...]], list[int]] = {}
     seen: dict[tuple[str, int], FoundRow] = {}
-    for snapshot in reversed(snapshots):
+    for snapshot in reversed(snapshots if newest is None else snapshots[-newest:]):
         manifest = read_manifest(store, snapshot)
         wanted = key_values(manifest, key)
         first = 0
@@ -147,23 +150,32 @@ def find_rows(database: Database, store: ObjectStore, dataset: str, key: str) ->
     return found
 
 
-def find_hash(database: Database, store: ObjectStore, row_hash: str) -> list[FoundRow]:
+def find_hash(
+    database: Database,
+    store: ObjectStore,
+    row_hash: str,
+    *,
+    dataset: str | None = None,
+    newest: int | None = None,
+) -> list[FoundRow]:
     """The rows with a hash, in each snapshot of any data set that holds one, newest first.
 
     Args:
         database: The registry of snapshots.
         store: Where their parts are.
         row_hash: 64 hexadecimal digits.
+        dataset: Look at this data set only.
+        newest: Look at so many of the newest snapshots only.
 
     Raises:
         SnapshotError: A snapshot's objects are not what they should be.
     """
     wanted = np.frombuffer(bytes.fromhex(row_hash), dtype=np.uint8)
     with database.session() as session:
-        snapshots = list_snapshots(session)
+        snapshots = list_snapshots(session, dataset)
     found: list[FoundRow] = []
     known: dict[str, list[int]] = {}
-    for snapshot in reversed(snapshots):
+    for snapshot in reversed(snapshots if newest is None else snapshots[-newest:]):
         manifest, first = read_manifest(store, snapshot), 0
         for part in manifest.parts:
             if part.sha256 not in known:

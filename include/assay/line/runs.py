@@ -14,6 +14,7 @@ from assay.ledger.snapshot import ROW_HASH, SOURCE
 from assay.line.context import Line
 from assay.store import read_table
 from assay.train import RunResult, TrainRequest
+from assay.train.curvefile import write_curve
 
 
 def run_facts(request: TrainRequest, result: RunResult) -> dict[str, Any]:
@@ -63,6 +64,27 @@ def dropped_shares(result: RunResult) -> dict[str, float]:
         for source in point.sources:
             shares.setdefault(source.name, []).append(source.dropped)
     return {name: sum(values) / len(values) for name, values in sorted(shares.items())}
+
+
+def keep_curve(line: Line, result: RunResult, work: Path) -> str | None:
+    """Store the curve of a run that made no bundle: a bundle brings its own.
+
+    Args:
+        line: The open line.
+        result: The run.
+        work: Scratch folder.
+
+    Returns:
+        The object's SHA-256; `None` where a bundle has the curve, or there is none.
+    """
+    if result.bundle_dir is not None or not result.curve:
+        return None
+    path = work / "curve.parquet"
+    write_curve(path, result.curve)
+    try:
+        return line.store.put_file(path).sha256
+    finally:
+        path.unlink()
 
 
 def keep_row_losses(line: Line, path: Path | None, table: pa.Table) -> str | None:

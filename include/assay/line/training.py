@@ -18,7 +18,7 @@ from assay.line.context import Line
 from assay.line.errors import RunInterrupted, RunNotTried, RunStopped
 from assay.line.judging import accepted_runs
 from assay.line.provenance import curve_statement, file_digests, provenance
-from assay.line.runs import dropped_shares, keep_row_losses, run_facts
+from assay.line.runs import dropped_shares, keep_curve, keep_row_losses, run_facts
 from assay.line.snapshots import find_snapshot, snapshot_table
 from assay.model import (
     LoadedModel,
@@ -80,7 +80,7 @@ def train(
         finished_at=utc_now(),
         # How often it was killed in between stays out of the statement, which travels in the bundle: the same run makes
         # the same bundle.
-        detail={**facts, "resumed": result.resumed},
+        detail={**facts, "resumed": result.resumed, "curve": keep_curve(line, result, work)},
     )
     if result.status != "finished" or result.bundle_dir is None:
         statement = line.statement(
