@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import DAG, Param, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from assay.contract import Contract
-from assay.findings import Answer
 from assay_airflow import broken, call, common, contracts, snapshot_asset
+from assay_review import AssayReview
 
 
 def intake(path: Path, contract: Contract) -> DAG:
@@ -58,19 +57,9 @@ def intake(path: Path, contract: Contract) -> DAG:
         def held(screened: dict[str, Any]) -> bool:
             return bool(screened["held"])
 
-        review = HITLOperator(
-            task_id="review",
-            subject=f"{contract.dataset}: a delivery is held",
-            body="{{ ti.xcom_pull(task_ids='screen')['summary'] }}",
-            options=[str(answer) for answer in Answer],
-            defaults=[str(Answer.REJECT)] if contract.review.on_timeout == "reject" else None,
-            response_timeout=contract.review.timeout,
-            params={"reason": Param("looked at the case", type="string", minLength=3, description="Why?")},
-            doc_md="The human's answer. Silence never admits anything.",
-            retries=1,
+        @task(
+            doc_md="What was decided, here or elsewhere; an answer that is not recorded yet is recorded now."
         )
-
-        @task(doc_md="Record the answer as decisions on the cases.")
         def decide(deliveries: list[str], answer: dict[str, Any]) -> dict[str, Any]:
             return call(path, "decide", deliveries, answer)
 
@@ -97,6 +86,13 @@ def intake(path: Path, contract: Contract) -> DAG:
         landed = land.expand(source=names)
         deliveries = proved(landed)
         screened = screen(deliveries, validate(deliveries))
+        review = AssayReview(
+            task_id="review",
+            contract_path=path,
+            contract=contract,
+            deliveries=deliveries,
+            doc_md="The human's answer, here, on Assay's pages or on the command line. Silence never admits anything.",
+        )
         decided = decide(deliveries, review.output)
         held(screened) >> review
         admitted = admit(deliveries)

@@ -6,11 +6,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import DAG, Param, dag, task
 
 from assay.contract import Contract
 from assay_airflow import TRAINING_POOL, TRAINING_QUEUE, call, common, contracts, model_asset, snapshot_asset
+from assay_review import AssayApproval
 
 
 def training(path: Path, contract: Contract) -> DAG:
@@ -43,19 +43,13 @@ def training(path: Path, contract: Contract) -> DAG:
 
         judged = judge(train())
         if contract.review.promotion == "manual":
-            approve = HITLOperator(
+            approve = AssayApproval(
                 task_id="approve",
-                subject=f"{contract.dataset}: promote the challenger?",
-                body="{{ ti.xcom_pull(task_ids='judge')['summary'] }}",
-                options=["Promote", "Refuse"],
-                defaults=["Refuse"] if contract.review.on_timeout == "reject" else None,
-                response_timeout=contract.review.timeout,
-                params={
-                    "reason": Param("looked at the gates", type="string", minLength=3, description="Why?")
-                },
-                retries=1,
+                contract_path=path,
+                contract=contract,
+                judged=judged,
+                doc_md="The human's answer, here, on Assay's pages or on the command line. Silence never promotes.",
             )
-            judged >> approve
             promote(judged, approve.output)
         else:
             promote(judged)

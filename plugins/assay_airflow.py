@@ -17,6 +17,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from assay.contract import Contract, ContractError, find_contracts, load_contract
 from assay.errors import Terminal
 from assay.settings import Settings
+from assay_notify import tell_people
 
 if TYPE_CHECKING:
     from assay.ledger import Ledger
@@ -77,6 +78,7 @@ def call(path: Path, station: str, *arguments: Any) -> dict[str, Any]:
             answer: dict[str, Any] = getattr(line, station)(opened, *arguments)
         finally:
             tell_openlineage(opened.ledger, opened.store, entries)
+            tell_people(opened, entries)
     return answer
 
 

@@ -117,3 +117,12 @@ class Answer(StrEnum):
     ADMIT_REST = "Admit the clean rest"
     ADMIT_ALL = "Admit everything"
     REJECT = "Reject the deliveries"
+    AS_DECIDED = "As decided on the case pages"
+
+
+class Approval(StrEnum):
+    """What a human can answer when a challenger waits; the words stand on the buttons."""
+
+    PROMOTE = "Promote"
+    REFUSE = "Refuse"
+    AS_DECIDED = "As decided on the model page"

@@ -35,6 +35,12 @@ class Settings:
         ledger_head_file: The ledger's anchor from elsewhere than `home` (`ASSAY_LEDGER_HEAD_FILE`).
         ledger_places: URIs where checkpoints are published (`ASSAY_LEDGER_PUBLISH`, separated by spaces).
         ledger_witnesses: Verifier keys of witnesses (`ASSAY_LEDGER_WITNESSES`, separated by spaces).
+        decide_role: Who may decide on cases in Airflow's pages: `user` (whoever may answer the intake DAG's required
+            actions), `op` or `admin` (`ASSAY_DECIDE_ROLE`, default `user`).
+        notify_places: Apprise URLs that news goes to, or `airflow://ID` for an Airflow connection (`ASSAY_NOTIFY`,
+            separated by spaces); never printed, for they hold passwords.
+        notify_events: Names of the events that are told (`ASSAY_NOTIFY_EVENTS`, separated by spaces; default: all).
+        pages_url: Address of Assay's pages, for links in messages (`ASSAY_PAGES_URL`); in Airflow it is known.
     """
 
     home: Path
@@ -51,6 +57,10 @@ class Settings:
     ledger_head_file: Path | None = None
     ledger_places: tuple[str, ...] = ()
     ledger_witnesses: tuple[str, ...] = ()
+    decide_role: str = "user"
+    notify_places: tuple[str, ...] = field(default=(), repr=False)
+    notify_events: tuple[str, ...] = ()
+    pages_url: str = ""
 
     @property
     def work_dir(self) -> Path:
@@ -77,6 +87,10 @@ class Settings:
             ledger_head_file=_path("ASSAY_LEDGER_HEAD_FILE"),
             ledger_places=tuple(os.environ.get("ASSAY_LEDGER_PUBLISH", "").split()),
             ledger_witnesses=tuple(os.environ.get("ASSAY_LEDGER_WITNESSES", "").split()),
+            decide_role=os.environ.get("ASSAY_DECIDE_ROLE", "").strip().lower() or "user",
+            notify_places=tuple(os.environ.get("ASSAY_NOTIFY", "").split()),
+            notify_events=tuple(os.environ.get("ASSAY_NOTIFY_EVENTS", "").split()),
+            pages_url=os.environ.get("ASSAY_PAGES_URL", "").strip(),
         )
 
     def make_home(self) -> None:

@@ -326,7 +326,10 @@ ATTACKS: list[tuple[str, Callable[[World], None], dict[str, str]]] = [
     ("decision deleted", run_sql("DELETE FROM decision"), {"registry.decision": DECISION}),
     (
         "decision invented",
-        run_sql(f"INSERT INTO decision SELECT 'decision-new', '{CASE}', 'release', 'olga', 'fine', '{NOW}'"),
+        run_sql(
+            "INSERT INTO decision (id, case_id, action, reviewer, reason, decided_at) "
+            f"SELECT 'decision-new', '{CASE}', 'release', 'olga', 'fine', '{NOW}'"
+        ),
         {"registry.decision": "decision-new"},
     ),
     ("decided case reopened", run_sql("UPDATE \"case\" SET status = 'open'"), {"registry.case": CASE}),

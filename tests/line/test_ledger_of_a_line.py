@@ -19,9 +19,22 @@ from assay.ledger.affected import affected
 from assay.ledger.dossier import make_dossier
 from assay.ledger.dossier_html import dossier_html
 from assay.ledger.exports import croissant, cyclonedx, history_of, openlineage_events, prov_document
-from assay.line import admit, decide, judge, load_model, promote, roll_back, screen, train, validate
+from assay.line import (
+    admit,
+    approve_model,
+    decide,
+    decide_case,
+    judge,
+    load_model,
+    promote,
+    record_contract,
+    roll_back,
+    screen,
+    train,
+    validate,
+)
 from assay.model import BundleRefused, model_public_key, sign_bundle
-from assay.quarantine import case_rows, list_cases
+from assay.quarantine import case_numbers, case_rows, list_cases
 from tests.line.conftest import Town, moved
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "docs" / "predicates"
@@ -29,7 +42,9 @@ PUBLISHED = Path(__file__).resolve().parents[2] / "docs" / "predicates"
 
 @dataclass(frozen=True)
 class Lived:
-    """A town that has been through everything: two rounds, a held delivery, two champions, a rollback, a new key."""
+    """A town that has been through everything: two rounds, a held delivery whose case was split, a contract with an
+    author, two champions of whom a human approved one, a rollback, a new key.
+    """
 
     town: Town
     first: str
@@ -51,6 +66,10 @@ def lived(tmp_path_factory: pytest.TempPathFactory, rounds, settled_root: Path) 
     with town.line() as line:
         validate(line, deliveries)
         screen(line, deliveries)
+        record_contract(line, "olga", "the first one")
+        (case,) = [c for c in list_cases(line.database, status="open", kind="screening") if c.blocking]
+        apart = case_numbers(line.store, case)[-2:]
+        decide_case(line, case.id, "reject", "vic", "these two first", rows=apart)
         said = {"reason": "looked at the evidence"}
         who = {"id": "1", "name": "olga"}
         decide(
@@ -61,11 +80,10 @@ def lived(tmp_path_factory: pytest.TempPathFactory, rounds, settled_root: Path) 
         admit(line, deliveries)
         second = train(line)["model"]
         judge(line, second)
-        promote(line, second)
+        approve_model(line, second, "vic", "better on every slice")
         roll_back(line, first, "olga", "a try")
-        case = next(
-            c for c in list_cases(line.database, dataset="adult") if c.kind == "screening" and c.blocking
-        )
+        decided = list_cases(line.database, dataset="adult", kind="screening", status="rejected")
+        case = max((c for c in decided if c.blocking), key=lambda c: c.rows)
         held = case_rows(line.database, line.store, case.id)["person_id"].to_pylist()
     key = next(each for each in held if each in set(rounds.poison.backdoored))
     return Lived(town, first, second, key, rounds.first["east"]["person_id"][5].as_py())
@@ -163,7 +181,9 @@ def test_a_quarantined_row_leads_to_its_reasons_and_to_who_decided(lived: Lived)
     assert held[0].p_value is not None
     assert held[0].reasons
     decided = [s.statement.predicate for s in found.steps if s.statement.step == "case-decided"]
-    assert {each["reviewer"] for each in decided} == {"olga"}
+    assert {each["reviewer"] for each in decided if each["case"] == held[0].case} == {"olga"}
+    (split,) = [s.statement.predicate for s in found.steps if s.statement.step == "case-split"]
+    assert held[0].case in {part["case"] for part in split["cases"]}
     assert worst(finding.outcome for finding in found.findings) is Outcome.PASSED
 
 

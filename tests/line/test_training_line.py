@@ -11,13 +11,19 @@ from assay.findings import Answer, Outcome, worst
 from assay.ledger import verify_holdings
 from assay.line import (
     ChallengerRefused,
+    ModelDecided,
     NoSnapshot,
     RunStopped,
+    Undecided,
     admit,
+    answer_model,
+    approve_model,
     decide,
     judge,
     load_model,
+    may_promote,
     promote,
+    refuse_model,
     roll_back,
     train,
     train_table,
@@ -181,9 +187,43 @@ def test_where_the_contract_wants_a_human_nobody_else_promotes(settled_town):
             promote(
                 line, model, {"chosen_options": ["Refuse"], "params_input": {}, "responded_by_user": None}
             )
-        with pytest.raises(PromotionRefused):
+        with pytest.raises(ChallengerRefused, match="timeout refused"):
             promote(line, model, {"chosen_options": ["Promote"], "responded_by_user": {"name": "olga"}})
     assert champion_of(settled_town) is None
+
+
+def test_two_people_promote_a_challenger_and_the_run_goes_on_with_that(settled_town):
+    """One approval is not enough, the same person's second is none; page, command line and Airflow count alike."""
+    settled_town.change(review={"promotion": "manual", "approvals": 2})
+    with settled_town.line() as line:
+        model = train(line)["model"]
+        judge(line, model)
+        first = approve_model(line, model, "olga", "good on every slice")
+        assert (first["state"], first["approvals"], first["needed"]) == ("challenger", 1, 2)
+        assert may_promote(line, model, "Olga") == (
+            False,
+            "you have approved it already; another reviewer must agree",
+        )
+        with pytest.raises(Undecided, match="1 of 2 approvals"):
+            promote(
+                line, model, {"chosen_options": ["Promote"], "responded_by_user": {"name": "OLGA", "id": "1"}}
+            )
+    assert champion_of(settled_town) is None
+    with settled_town.line() as line:
+        told = answer_model(
+            line, model, {"chosen_options": ["Promote"], "responded_by_user": {"name": "vic", "id": "2"}}
+        )
+        assert (told["open"], told["first"]) == (0, ["vic: promote"])
+        done = promote(line, model, {"chosen_options": ["As decided on the model page"]})
+        assert (done["model"], done["by"], done["repeated"]) == (model, "vic", True)
+        with pytest.raises(ModelDecided, match="already decided by vic in Airflow's Required Actions"):
+            approve_model(line, model, "ursula", "me too")
+        with pytest.raises(ModelDecided, match="promote"):
+            refuse_model(line, model, "ursula", "too late")
+        said = [line.ledger.read(entry) for entry in line.ledger.entries(model, role="subject")]
+        approvals = [each.predicate for each in said if each.step == "challenger-decided"]
+        assert [(each["by"], each["via"]) for each in approvals] == [("olga", "page"), ("vic", "airflow")]
+    assert champion_of(settled_town).id == model
 
 
 def test_rolling_back_brings_the_earlier_champion_and_its_bundle_is_checked(settled_town):

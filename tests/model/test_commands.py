@@ -309,7 +309,8 @@ def test_promotion_and_rollback_stand_in_the_ledger_once(
         "model", "rollback", "--to", first, "--contract", contract, "--reason", "other", "--by", "max"
     )
     assert "nothing changed" in again.stdout
-    assert ledger_steps(home) == ["model-promoted", "model-promoted", "model-rolled-back"]
+    promotion = ["challenger-decided", "model-promoted"]
+    assert ledger_steps(home) == [*promotion, *promotion, "model-rolled-back"]
     database = open_database(home)
     with database.session() as session:
         now = champion(session, "cells")

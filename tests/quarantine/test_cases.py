@@ -243,11 +243,17 @@ def test_the_stricter_terms_count(database: Database, store: ObjectStore) -> Non
     """A contract that was loosened after the case was opened does not help, one that was tightened does."""
     loosened = opened(database, store, review=Review(approvals=2))
     assert (
-        decide_case(database, loosened, "release", reviewer="olga", reason="r", approvals=1).status == "open"
+        decide_case(
+            database, loosened, "release", reviewer="olga", reason="r", review=Review(approvals=1)
+        ).status
+        == "open"
     )
     tightened = opened(database, store, kind="validation", review=Review(approvals=1))
     assert (
-        decide_case(database, tightened, "release", reviewer="olga", reason="r", approvals=2).status == "open"
+        decide_case(
+            database, tightened, "release", reviewer="olga", reason="r", review=Review(approvals=2)
+        ).status
+        == "open"
     )
 
 

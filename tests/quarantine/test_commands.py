@@ -104,7 +104,7 @@ def test_a_release_is_decided_and_entered_in_the_ledger(case_id: str) -> None:
         assert (payload["status"], payload["reviewer"], payload["repeated"]) == ("released", "olga", repeated)
     assert ledger_steps().count("case-decided") == 1
     shown = run("show", case_id).output
-    assert "olga at" in shown
+    assert "olga on the command line at" in shown
     assert "known customers" in shown
 
 
@@ -115,7 +115,7 @@ def test_a_rejection_takes_the_systems_user_as_reviewer(
     monkeypatch.setenv("LOGNAME", "ursula")
     result = run("reject", case_id, "--reason", "flipped labels")
     assert result.exit_code == 0
-    assert "ursula decided to reject it" in result.output
+    assert "ursula decided to reject 2 rows" in result.output
     later = run("release", case_id, "--reason", "no", "--reviewer", "olga")
     assert later.exit_code == 1
     assert "ursula decided to reject it" in later.output

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import getpass
 import json
+import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pyarrow as pa
 import typer
@@ -15,9 +16,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from assay.commands._shared import JsonFlag, database, emit, existing, guarded, object_store, settings
-from assay.contract import ContractError, find_contracts, load_contract
 from assay.errors import UsageError
-from assay.quarantine import CaseView, DecisionMade, case_rows, list_cases, show_case
+from assay.quarantine import CaseView, case_rows, list_cases, show_case, where
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from assay.line import CaseDecision
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,8 +32,9 @@ app = typer.Typer(
     help="The quarantine: rows that were held, the evidence, and what people decided.",
 )
 
-_STYLE = {"open": "yellow", "released": "green", "rejected": "bold red"}
+_STYLE = {"open": "yellow", "released": "green", "rejected": "bold red", "split": "dim"}
 _CELL = 40
+_MOST_ROWS = 100_000_000
 
 CaseArgument = Annotated[
     str, typer.Argument(help="The case's id, or an unambiguous beginning of it.", show_default=False)
@@ -35,6 +42,15 @@ CaseArgument = Annotated[
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is kept for ever.", show_default=False)]
 ReviewerOption = Annotated[
     str | None, typer.Option("--reviewer", help="Who decides. [the system's user]", show_default=False)
+]
+RowsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--rows",
+        help="Only these rows, by their numbers in the delivery, e.g. 3,5,9-20; the rest stays open as a case of its "
+        "own. [all rows of the case]",
+        show_default=False,
+    ),
 ]
 ContractOption = Annotated[
     Path | None,
@@ -53,6 +69,7 @@ class Status(StrEnum):
     OPEN = "open"
     RELEASED = "released"
     REJECTED = "rejected"
+    SPLIT = "split"
     ALL = "all"
 
 
@@ -123,13 +140,14 @@ def release(
     case: CaseArgument,
     reason: ReasonOption,
     reviewer: ReviewerOption = None,
+    rows: RowsOption = None,
     contract: ContractOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Let a case's rows in: they enter the next snapshot. Exit 1 while more reviewers must agree."""
-    made = _decide(case, "release", reason, reviewer, contract)
+    made = _decide(case, "release", reason, reviewer, contract, rows)
     _tell(made, as_json)
-    if made.status == "open":
+    if made.made.status == "open":
         raise typer.Exit(1)
 
 
@@ -139,75 +157,74 @@ def reject(
     case: CaseArgument,
     reason: ReasonOption,
     reviewer: ReviewerOption = None,
+    rows: RowsOption = None,
     contract: ContractOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Keep a case's rows out for good; they stay in the store, sealed."""
-    _tell(_decide(case, "reject", reason, reviewer, contract), as_json)
+    _tell(_decide(case, "reject", reason, reviewer, contract, rows), as_json)
 
 
 def _decide(
-    case_id: str, action: str, reason: str, reviewer: str | None, contract: Path | None
-) -> DecisionMade:
-    from assay.line import Line, record_decision, settle
+    case_id: str, action: str, reason: str, reviewer: str | None, contract: Path | None, rows: str | None
+) -> CaseDecision:
+    from assay.line import Line, contract_of, decide_case
 
+    chosen = None if rows is None else _row_numbers(rows)
     registry = database()
     case = show_case(registry, case_id)
     registry.dispose()
-    path = existing(contract, "contract") if contract else _contract_of(case)
+    path = existing(contract, "contract") if contract else contract_of(case.dataset, settings())
     with Line.open(path) as line:
-        if line.dataset != case.dataset:
+        return decide_case(
+            line, case.id, action, reviewer or getpass.getuser(), reason, rows=chosen, via="cli"
+        )
+
+
+def _row_numbers(text: str) -> npt.NDArray[np.int64]:
+    """Row numbers and ranges, e.g. `3,5,9-20`; both ends of a range belong to it.
+
+    Raises:
+        UsageError: That is not what was written.
+    """
+    import numpy as np
+
+    parts = []
+    for word in text.replace(" ", "").split(","):
+        found = re.fullmatch(r"([0-9]{1,18})(?:-([0-9]{1,18}))?", word)
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        if last < first or last - first >= _MOST_ROWS:
             raise UsageError(
-                f"case {case.id} is of another data set than the contract",
-                expected=case.dataset,
-                found=f"{line.dataset} ({path})",
-                next_step="name the right contract with --contract",
+                f"{word!r} names no rows",
+                expected=f"numbers and ranges of at most {_MOST_ROWS:,} rows, e.g. 3,5,9-20",
+                next_step="`assay cases show CASE` shows the rows of a case with their numbers",
             )
-        made = record_decision(line, case, action, reviewer or getpass.getuser(), reason)
-        settle(line)
-    return made
+        parts.append(np.arange(first, last + 1, dtype=np.int64))
+    return np.concatenate(parts)
 
 
-def _contract_of(case: CaseView) -> Path:
-    """The contract of a case's data set: its terms of review count, so that nothing is decided without it."""
-    folder = settings().contracts_dir
-    for path in find_contracts(folder):
-        try:
-            if load_contract(path).dataset == case.dataset:
-                return path
-        except ContractError:
-            if path.stem == case.dataset:
-                raise
-    raise UsageError(
-        f"no contract of the data set {case.dataset!r} is in {folder}",
-        state="the case stays as it is",
-        next_step="name it with --contract, or set ASSAY_CONTRACTS_DIR",
-    )
-
-
-def _tell(made: DecisionMade, as_json: bool) -> None:
-    case = made.case
-    needed = case.approvals - made.approvals
+def _tell(done: CaseDecision, as_json: bool) -> None:
+    made = done.made
+    case, split = made.case, made.split
 
     def human(console: Console) -> None:
-        again = " (said before; nothing changed)" if made.repeated else ""
-        console.print(
-            f"[{_STYLE[case.status]}]{case.status}[/] {case.id}: {escape(made.reviewer)} decided to {made.action} it"
-            f"{again}",
-            soft_wrap=True,
-        )
+        style = _STYLE[case.status]
+        console.print(f"[{style}]{case.status}[/] {case.id}: {escape(done.message)}", soft_wrap=True)
         if case.status == "open":
-            more = f"{needed} more approval(s)" if needed > 0 else "more approvals"
-            console.print(f"  it stays open: the contract asks for {more} by other reviewers", soft_wrap=True)
+            console.print("  it stays open: the contract asks for more approvals by other reviewers")
+        if split is not None:
+            console.print(f"  {split.parent.id} was split", soft_wrap=True)
+            console.print(
+                f"  the other {split.rest.rows:,} rows: {split.rest.id} ({split.rest.status})", soft_wrap=True
+            )
         console.print(f"  decision {made.decision_id}", soft_wrap=True)
 
     payload = {
-        "case": case.as_dict(),
+        **done.as_dict(),
         "decision": made.decision_id,
         "action": made.action,
         "reviewer": made.reviewer,
         "status": made.status,
-        "repeated": made.repeated,
     }
     emit(payload, human, as_json)
 
@@ -230,11 +247,18 @@ def _show(console: Console, case: CaseView) -> None:
         else f"{case.approvals} approval(s)",
         "evidence": json.dumps(case.evidence, ensure_ascii=False, default=str),
     }
+    if case.parent_id:
+        facts["part of"] = case.parent_id
+    if case.children:
+        facts["parts"] = ", ".join(case.children)
+    if case.reviewers:
+        facts["reviewers"] = ", ".join(case.reviewers)
     for name, value in facts.items():
         console.print(f"  {name:9} {escape(_printable(value))}", highlight=False, soft_wrap=True)
     for each in case.decisions:
         console.print(
-            f"  decided   {escape(each.reviewer)} at {each.decided_at}: {each.action}: {escape(each.reason)}",
+            f"  decided   {escape(each.reviewer)}{where(each.via)} at {each.decided_at}: {each.action}: "
+            f"{escape(each.reason)}",
             highlight=False,
             soft_wrap=True,
         )

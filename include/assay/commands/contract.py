@@ -1,11 +1,13 @@
-"""`assay contract`: check, schema, import."""
+"""`assay contract`: check, schema, import, record."""
 
 from __future__ import annotations
 
 import datetime as dt
+import getpass
 import os
 import secrets
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,7 +32,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
-    help="Check a contract, print its JSON Schema, import from other formats.",
+    help="Check a contract, print its JSON Schema, import from other formats, record who changed it.",
 )
 
 
@@ -100,6 +102,33 @@ def import_(
         "written": None if out is None else str(out),
     }
     emit(payload, human, as_json)
+
+
+@app.command()
+@guarded
+def record(
+    file: Annotated[Path, typer.Argument(help="The contract (YAML).", show_default=False)],
+    reason: Annotated[str, typer.Option("--reason", help="What was changed, and why.", show_default=False)],
+    by: Annotated[
+        str | None, typer.Option("--by", help="Who changed it. [the system's user]", show_default=False)
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Sign into the ledger who changed the contract as it is now; `review.no_self_approval` goes by that."""
+    from assay.line import Line, record_contract
+
+    with Line.open(existing(file, "contract")) as line:
+        done = record_contract(line, by or getpass.getuser(), reason)
+
+    def human(console: Console) -> None:
+        again = " (said before; nothing changed)" if done.repeated else ""
+        console.print(
+            f"recorded: {escape(done.by)} changed the contract of {done.dataset}{again}", soft_wrap=True
+        )
+        console.print(f"  contract {done.contract_sha256}", soft_wrap=True)
+        console.print(f"  changed by {escape(', '.join(done.authors))}", soft_wrap=True)
+
+    emit(asdict(done), human, as_json)
 
 
 def _summary(file: Path, contract: Contract, notes: list[str]) -> dict[str, Any]:

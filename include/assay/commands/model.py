@@ -177,14 +177,18 @@ def promote(
     by: ByOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Make a challenger the champion. Its gates must have passed, and its bundle must still stand."""
-    from assay.line import Line, promote_as
+    """Approve a challenger whose gates passed: with enough approvals it is the champion. Exit 1 while they lack."""
+    from assay.line import Line, approve_model
 
     who = _who(by, reason)
     existing(contract, "contract")
     with Line.open(contract) as line:
-        done = promote_as(line, model, who, reason)
-    emit(done, lambda console: _changed(console, done), as_json)
+        done = approve_model(line, model, who, reason, via="cli")
+    if done["state"] == "champion":
+        emit(done, lambda console: _changed(console, done), as_json)
+        return
+    emit(done, lambda console: console.print(escape(done["message"]), soft_wrap=True), as_json)
+    raise typer.Exit(1)
 
 
 @app.command()

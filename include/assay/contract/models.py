@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+import unicodedata
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -103,12 +104,38 @@ class Screen(Model):
 class Review(Model):
     """Who decides on what was held, and what silence means."""
 
-    approvals: int = Field(default=1, ge=1)
+    approvals: int = Field(default=1, ge=1, description="How many different reviewers must approve.")
+    reviewers: tuple[str, ...] = Field(
+        default=(),
+        description="Who may decide, by the names they log in with; none: whoever has the right in Airflow.",
+    )
+    no_self_approval: bool = Field(
+        default=False,
+        description="Whoever changed the contract approves nothing that was judged under it; `assay contract record` "
+        "says who that is, and where nobody is recorded nobody approves.",
+    )
     on_timeout: Literal["reject", "hold"] = "reject"
     timeout: Duration = dt.timedelta(days=3)
     promotion: Literal["automatic", "manual"] = Field(
         default="automatic", description="`manual`: a human approves each challenger that passed its gates."
     )
+
+    @model_validator(mode="after")
+    def _enough_reviewers(self) -> Self:
+        different = {
+            " ".join(unicodedata.normalize("NFKC", name).casefold().split()) for name in self.reviewers
+        }
+        if "" in different or len(different) < len(self.reviewers):
+            raise Complaint(
+                "a reviewer stands twice, or has no name", fix="name each once", at=("reviewers",)
+            )
+        if self.reviewers and len(different) < self.approvals:
+            raise Complaint(
+                f"{self.approvals} approvals cannot come from {len(different)} reviewers",
+                fix="name more reviewers, or ask for fewer approvals",
+                at=("approvals",),
+            )
+        return self
 
 
 class Contract(Model):

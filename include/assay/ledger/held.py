@@ -81,7 +81,7 @@ class HeldRow:
 
 
 def find_held(database: Database, store: ObjectStore, dataset: str, key: str) -> list[HeldRow]:
-    """The rows with a key in the cases of a data set, newest case first.
+    """The rows with a key in the cases of a data set, newest case first; of a split case, in its parts.
 
     What the key is, the data set's newest snapshot says; without a snapshot there is none to ask by.
 
@@ -101,7 +101,7 @@ def find_held(database: Database, store: ObjectStore, dataset: str, key: str) ->
         cases = session.execute(
             select(Case, Delivery.source)
             .join(Delivery, Delivery.id == Case.delivery_id)
-            .where(Case.dataset == dataset, Case.rows_object.is_not(None))
+            .where(Case.dataset == dataset, Case.rows_object.is_not(None), Case.status != "split")
             .order_by(Case.opened_at.desc(), Case.id)
         ).all()
         decided = session.execute(

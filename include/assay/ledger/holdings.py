@@ -9,7 +9,7 @@ Statements are read as they stand: whether they are genuine is what `assay.ledge
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -25,13 +25,11 @@ from assay.db import (
     Promotion,
     Snapshot,
 )
-from assay.errors import AssayError
 from assay.findings import Finding, Outcome
-from assay.ledger.errors import SnapshotError
+from assay.ledger.heldobjects import check_cases, check_objects, check_snapshots
 from assay.ledger.log import Ledger
 from assay.ledger.outside import ledger_finding
 from assay.ledger.report import Report
-from assay.ledger.snapshot import SnapshotManifest, verify_snapshot
 from assay.ledger.stated import Stated, Statements, read_statements
 from assay.store import ObjectStore
 
@@ -46,6 +44,7 @@ _MEANINGS = {
     "registry.promotion": "promotions are those that were decided",
     "registry.finding": "findings have the outcomes that were stated",
     "store.object": "delivered files and reports have the digests that were stated",
+    "store.case": "the rows of each case are those that were held",
     "store.snapshot": "every row of every snapshot is the one that was admitted",
 }
 
@@ -69,9 +68,11 @@ def verify_holdings(ledger: Ledger, store: ObjectStore | None) -> list[Finding]:
         _models(session, stated, report)
         _findings(session, stated, report)
         snapshots = list(session.scalars(select(Snapshot).order_by(Snapshot.dataset, Snapshot.version)))
+        cases = list(session.scalars(select(Case).where(Case.rows_object.is_not(None)).order_by(Case.id)))
     if store is not None:
-        _objects(store, stated.objects, report)
-        _rows(store, snapshots, report)
+        check_objects(store, stated.objects, report)
+        check_cases(store, cases, report)
+        check_snapshots(store, snapshots, report)
     findings = report.findings()
     if store is None and (stated.objects or snapshots):
         left = f"{len(stated.objects)} objects and {len(snapshots)} snapshots in the store were not looked at"
@@ -203,6 +204,7 @@ def _cases(session: Session, stated: Statements, report: Report) -> None:
                 "reviewer": row.reviewer,
                 "reason": row.reason,
                 "decided_at": row.decided_at,
+                "via": row.via or None,
             }
             for row in decisions
         },
@@ -213,7 +215,10 @@ def _cases(session: Session, stated: Statements, report: Report) -> None:
         report,
         "registry.case",
         "case",
-        {row.id: {"sha256": row.digest, "kind": row.kind, "rows": row.rows} for row in cases},
+        {
+            row.id: {"sha256": row.digest, "kind": row.kind, "rows": row.rows, "parent": row.parent_id}
+            for row in cases
+        },
         stated.cases,
         unstated=lambda name: name not in stated.cases,
     )
@@ -225,9 +230,10 @@ def _cases(session: Session, stated: Statements, report: Report) -> None:
         taken = actions.get(row.id, [])
         released = len([action for action in taken if action == "release"])
         fits = {
-            "released": released > 0 and "reject" not in taken,
+            "released": released > 0 and not {"reject", "split"} & set(taken),
             "rejected": "reject" in taken,
-            "open": "reject" not in taken,
+            "open": not {"reject", "split"} & set(taken),
+            "split": "split" in taken,
         }
         if not fits.get(row.status, False):
             decided = ", ".join(taken) or "nothing"
@@ -237,6 +243,32 @@ def _cases(session: Session, stated: Statements, report: Report) -> None:
                 f"the case {row.id} is {row.status}, but the ledger says that {decided} was decided",
                 expected=decided,
                 found=row.status,
+            )
+
+    _parts(cases, stated, report)
+
+
+def _parts(cases: Sequence[Case], stated: Statements, report: Report) -> None:
+    """A case that was split, and the parts that it was split into, hold the same number of rows."""
+    held = {row.id: row.rows for row in cases}
+    children: dict[str, set[str]] = {}
+    for row in cases:
+        if row.parent_id is not None:
+            children.setdefault(row.parent_id, set()).add(row.id)
+    for parent in sorted(stated.splits.keys() | children.keys()):
+        said = stated.splits.get(parent)
+        listed = {str(item["case"]) for item in said.facts["cases"]} if said is not None else set()
+        found = children.get(parent, set())
+        rows = sum(held.get(child, 0) for child in found)
+        report.looked("registry.case")
+        if found != listed or rows != held.get(parent):
+            report.fail(
+                "registry.case",
+                parent,
+                f"the parts of the case {parent} are not those that it was split into",
+                entry=None if said is None else said.position,
+                expected=f"{', '.join(sorted(listed)) or 'none'} with {held.get(parent)} rows together",
+                found=f"{', '.join(sorted(found)) or 'none'} with {rows} rows together",
             )
 
 
@@ -328,45 +360,3 @@ def _findings(session: Session, stated: Statements, report: Report) -> None:
                 expected=", ".join(sorted(said)) if said else row.id,
                 found=row.outcome,
             )
-
-
-# ---------------------------------------------------------------------------------------------------------------- store
-def _objects(store: ObjectStore, objects: Mapping[str, str], report: Report) -> None:
-    for sha256, what in sorted(objects.items(), key=lambda item: item[1]):
-        report.looked("store.object")
-        try:
-            store.verify(sha256)
-        except AssayError as error:
-            report.fail("store.object", what, f"{what}: {error.message}", sha256=sha256)
-
-
-def _rows(store: ObjectStore, snapshots: Sequence[Snapshot], report: Report) -> None:
-    known: dict[str, SnapshotManifest] = {}  # by data set, the last version of which every row was checked
-    for row in snapshots:
-        report.looked("store.snapshot")
-        try:
-            manifest = SnapshotManifest.from_json(store.get_bytes(row.manifest_object))
-            if (manifest.merkle_root, manifest.dataset, manifest.rows) != (
-                row.merkle_root,
-                row.dataset,
-                row.rows,
-            ):
-                raise SnapshotError("its manifest is that of another snapshot")
-        except AssayError as error:
-            report.fail("store.snapshot", row.id, f"{row.id}: {error.message}", sha256=row.manifest_object)
-            continue
-        failed = list(_failed(verify_snapshot(store, manifest, verified=known.get(row.dataset))))
-        for finding in failed:
-            report.fail(
-                "store.snapshot",
-                row.id,
-                f"{row.id}, {finding.subject}: {finding.message}",
-                part=finding.subject,
-                **finding.evidence,
-            )
-        if not failed:
-            known[row.dataset] = manifest
-
-
-def _failed(findings: Sequence[Finding]) -> Iterator[Finding]:
-    return (finding for finding in findings if finding.outcome is not Outcome.PASSED)

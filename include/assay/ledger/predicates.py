@@ -23,6 +23,10 @@ Name = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=0)]
 Tri = Literal["passed", "failed", "not_checked"]
 Time = Annotated[str, Field(description="UTC, ISO 8601.")]
+Via = Annotated[
+    Literal["page", "cli", "airflow"],
+    Field(description="Where: a page, the command line, or Required Actions."),
+]
 
 
 class _Strict(BaseModel):
@@ -134,6 +138,33 @@ class CaseDecided(Step):
     reason: Name
     decided_at: Time
     rows: Count
+    via: Via | None = None
+
+
+class CaseSplit(Step):
+    """A case became two: the rows that somebody chose, and the rest; each is decided on its own."""
+
+    case: Name = Field(description="The case that was split.")
+    kind: Literal["validation", "screening"]
+    decision: Name
+    delivery: Name
+    action: Literal["split"]
+    reviewer: Name = Field(description="Who split it.")
+    reason: Name
+    decided_at: Time
+    rows: Count = Field(description="Rows of the case; those of its parts together.")
+    cases: Annotated[tuple[CaseOpened, ...], Field(min_length=2, max_length=2)] = Field(
+        description="The parts: first the chosen rows, then the rest. Their digests are among the subjects."
+    )
+    via: Via | None = None
+
+
+class ContractChanged(Step):
+    """Somebody takes responsibility for a contract as it is; the contract's digest is the subject."""
+
+    by: Name = Field(description="Who changed the contract.")
+    reason: Name
+    decided_at: Time
 
 
 class SnapshotAdmitted(Step):
@@ -189,6 +220,17 @@ class GatesJudged(Step):
     metrics: dict[str, Any]
     gates_off: tuple[str, ...]
     champion: str | None = Field(description="The champion that it was held against.")
+
+
+class ChallengerDecided(Step):
+    """A human's answer about a challenger that passed its gates; it is promoted once enough people approved."""
+
+    model: Name
+    action: Literal["approve", "refuse"]
+    by: Name = Field(description="Who decided; `timeout` where nobody did.")
+    reason: Name
+    decided_at: Time
+    via: Via | None = None
 
 
 class ModelChanged(Step):
@@ -265,11 +307,14 @@ PREDICATES: Mapping[str, type[BaseModel]] = {
     "delivery-screened": DeliveryScreened,
     "delivery-decided": DeliveryDecided,
     "case-decided": CaseDecided,
+    "case-split": CaseSplit,
+    "contract-changed": ContractChanged,
     "snapshot-admitted": SnapshotAdmitted,
     "run-finished": RunFinished,
     "curve-checked": CurveChecked,
     "run-provenance": TrainingProvenance,
     "gates-judged": GatesJudged,
+    "challenger-decided": ChallengerDecided,
     "model-promoted": ModelChanged,
     "model-rolled-back": ModelChanged,
     "key-rotated": KeyRotated,

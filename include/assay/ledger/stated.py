@@ -32,6 +32,7 @@ class Statements:
     files: dict[str, dict[str, Stated]] = field(default_factory=dict)  # by delivery, then by path
     cases: dict[str, list[Stated]] = field(default_factory=dict)
     decisions: dict[str, list[Stated]] = field(default_factory=dict)
+    splits: dict[str, Stated] = field(default_factory=dict)  # by the case that was split
     snapshots: dict[str, list[Stated]] = field(default_factory=dict)
     models: dict[str, list[Stated]] = field(default_factory=dict)
     promotions: dict[str, list[Stated]] = field(default_factory=dict)
@@ -52,10 +53,13 @@ class Statements:
         for name in digests:
             if name.startswith("case-") and step != "case-decided":
                 listed = {item.get("case"): item for item in facts.get("cases") or ()}
+                parent = facts["case"] if step == "case-split" else None
                 add(
                     self.cases,
                     name,
-                    {key: listed[name][key] for key in ("kind", "rows")} if name in listed else {},
+                    {**{key: listed[name][key] for key in ("kind", "rows")}, "parent": parent}
+                    if name in listed
+                    else {},
                 )
             elif name.startswith("snapshot-") and step == "snapshot-admitted":
                 add(self.snapshots, name)
@@ -75,8 +79,10 @@ class Statements:
                 if item.name.startswith("file:") and item.sha256:
                     files[item.name.removeprefix("file:")] = Stated(position, item.sha256, {})
                     self.objects[item.sha256] = f"{item.name} of {delivery}"
-        elif step == "case-decided" and isinstance(facts.get("decision"), str):
+        elif step in {"case-decided", "case-split"} and isinstance(facts.get("decision"), str):
             add(self.decisions, str(facts["decision"]))
+            if step == "case-split":
+                self.splits[str(facts["case"])] = Stated(position, None, facts)
         elif step in {"model-promoted", "model-rolled-back"} and isinstance(facts.get("promotion"), str):
             action = "promote" if step == "model-promoted" else "rollback"
             add(self.promotions, str(facts["promotion"]), {**facts, "action": action})

@@ -11,11 +11,22 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from assay.line.admission import admit
+    from assay.line.approving import (
+        answer_model,
+        approve_model,
+        may_promote,
+        model_state,
+        promote,
+        refuse_model,
+    )
+    from assay.line.authors import authors_of, record_contract
     from assay.line.context import Line
+    from assay.line.decisions import CaseDecision, contract_of, decide_case, may_decide, record_decision
     from assay.line.errors import (
         ChallengerRefused,
         DeliveryNotProved,
         DeliveryRejected,
+        ModelDecided,
         NoSnapshot,
         RunInterrupted,
         RunNotTried,
@@ -25,19 +36,23 @@ if TYPE_CHECKING:
     )
     from assay.line.inspect import screen, validate
     from assay.line.intake import land, verdicts
-    from assay.line.judging import judge, load_model, promote, promote_as, roll_back
+    from assay.line.judging import judge, load_model, promote_as, roll_back
     from assay.line.rescreen import penultimate, screen_run
-    from assay.line.review import decide, record_decision, settle
+    from assay.line.review import answer_delivery, decide, settle, settled
     from assay.line.runs import row_losses
     from assay.line.training import train, train_apart, train_table
 
 _HOMES = {
     "admission": ("admit",),
+    "approving": ("answer_model", "approve_model", "may_promote", "model_state", "promote", "refuse_model"),
+    "authors": ("authors_of", "record_contract"),
     "context": ("Line",),
+    "decisions": ("CaseDecision", "contract_of", "decide_case", "may_decide", "record_decision"),
     "errors": (
         "ChallengerRefused",
         "DeliveryNotProved",
         "DeliveryRejected",
+        "ModelDecided",
         "NoSnapshot",
         "RunInterrupted",
         "RunNotTried",
@@ -47,8 +62,8 @@ _HOMES = {
     ),
     "inspect": ("screen", "validate"),
     "intake": ("land", "verdicts"),
-    "review": ("decide", "record_decision", "settle"),
-    "judging": ("judge", "load_model", "promote", "promote_as", "roll_back"),
+    "review": ("answer_delivery", "decide", "settle", "settled"),
+    "judging": ("judge", "load_model", "promote_as", "roll_back"),
     "rescreen": ("penultimate", "screen_run"),
     "runs": ("row_losses",),
     "training": ("train", "train_apart", "train_table"),
@@ -56,10 +71,12 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "CaseDecision",
     "ChallengerRefused",
     "DeliveryNotProved",
     "DeliveryRejected",
     "Line",
+    "ModelDecided",
     "NoSnapshot",
     "RunInterrupted",
     "RunNotTried",
@@ -67,19 +84,31 @@ __all__ = [
     "SnapshotConflict",
     "Undecided",
     "admit",
+    "answer_delivery",
+    "answer_model",
+    "approve_model",
+    "authors_of",
+    "contract_of",
     "decide",
+    "decide_case",
     "judge",
     "land",
     "load_model",
+    "may_decide",
+    "may_promote",
+    "model_state",
     "penultimate",
     "promote",
     "promote_as",
+    "record_contract",
     "record_decision",
+    "refuse_model",
     "roll_back",
     "row_losses",
     "screen",
     "screen_run",
     "settle",
+    "settled",
     "train",
     "train_apart",
     "train_table",

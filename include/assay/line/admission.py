@@ -30,7 +30,7 @@ from assay.line.inspect import failing_numbers, quarantined_numbers
 from assay.line.review import settle
 from assay.line.rows import Batch, delivery_batches, only, without
 from assay.line.snapshots import manifest_of, part_batches
-from assay.quarantine import CaseView, case_rows, list_cases
+from assay.quarantine import CaseView, case_numbers, list_cases
 from assay.store import put_table
 
 Numbers = npt.NDArray[np.int64]
@@ -60,6 +60,7 @@ def admit(line: Line, deliveries: list[str] | None = None) -> dict[str, Any]:
 
     Raises:
         SnapshotConflict: Another admission came in between; run again.
+        StoreCorrupt: The registry names other rows for a case than those that were held.
     """
     settle(line)
     with line.database.session() as session:
@@ -175,7 +176,7 @@ def _accepted(line: Line, delivery: Delivery) -> Iterator[tuple[Batch, pa.Record
 
 def _from_case(line: Line, case: CaseView) -> Iterator[tuple[Batch, pa.RecordBatch, Numbers]]:
     """Rows of a released case, from the delivery that they came with."""
-    wanted = np.sort(case_rows(line.database, line.store, case.id)["_row"].to_numpy())
+    wanted = case_numbers(line.store, case)
     for batch in delivery_batches(line, case.delivery_id):
         yield batch, *only(batch, wanted)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from assay.errors import NotChecked, Terminal, Transient, UsageError
 
@@ -44,6 +44,21 @@ class RunNotTried(NotChecked):
 
 class ChallengerRefused(Terminal):
     """A challenger did not pass its gates, or a human refused it."""
+
+
+class ModelDecided(Terminal):
+    """Others decided on the challenger before, and decisions are never changed.
+
+    Attributes:
+        by: Who was first.
+        action: `promote` or `refuse`.
+        at: When, UTC.
+    """
+
+    def __init__(self, message: str, *, by: str, action: str, at: str, **facts: Any) -> None:
+        """Keep who was first."""
+        super().__init__(message, **facts)
+        self.by, self.action, self.at = by, action, at
 
 
 class SnapshotConflict(Transient):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +20,15 @@ from assay.findings import Finding, Outcome, Scope, Severity, Verdict
 from assay.intake.tables import ReadError, table_schema
 from assay.line.context import Line
 from assay.line.errors import DeliveryRejected
+from assay.line.exhibits import Screened, make_exhibits
 from assay.line.remembered import correction_lists, rejected_rows
 from assay.line.rows import DataFile, data_files, delivery_batches, picked, trusted_table, without
 from assay.line.snapshots import snapshot_file
 from assay.quarantine import CaseView, list_cases, open_case
 from assay.store import put_table, read_table
+
+if TYPE_CHECKING:
+    from assay.screen import ScreenReport
 
 Numbers = npt.NDArray[np.int64]
 FAILING = pa.schema([("row", pa.int64()), ("reasons", pa.list_(pa.string()))])
@@ -133,16 +138,18 @@ def screen(line: Line, deliveries: list[str]) -> dict[str, Any]:
     work = line.work_dir(f"screen-{'-'.join(d[-8:] for d in alive)[:100]}")
     batch, numbers = _spool(line, contract, alive, sources, failing, work / "batch.parquet")
     schema = table_schema(contract)
+    trusted = _trusted(line, schema)
     report = screen_rows(
         str(batch),
         contract,
-        trusted=_trusted(line, schema),
+        trusted=trusted,
         previous=str(snapshot_file(line, previous, work / "previous.parquet", schema)) if previous else None,
         seed=line.contract.screen.seed,
         corrections=correction_lists(line, alive, {d: len(numbers[d]) for d in alive}),
         rejected=rejected_rows(line, schema, SOURCE_COLUMN),
     )
     stored = put_table(line.store, report.rows)
+    shares = _shares(batch, contract, report.rows["verdict"])
     offset, held, quarantined, lines = 0, [], 0, []
     for delivery_id in alive:
         rows = numbers[delivery_id]
@@ -158,7 +165,11 @@ def screen(line: Line, deliveries: list[str]) -> dict[str, Any]:
             )
         why += [f.message for f in report.findings if _names(f, sources[delivery_id])]
         why += report.why_held
-        cases = _open_cases(line, delivery_id, mine, rows, bad, failing[delivery_id], why)
+        suspects = _suspects(line, delivery_id, mine, rows, bad, details[delivery_id])
+        exhibits = _exhibits(
+            line, contract, report, trusted, Screened(batch, offset - len(rows), rows, shares, *suspects), why
+        )
+        cases = _open_cases(line, delivery_id, len(rows), *suspects, exhibits, why)
         facts = {
             "report": stored.sha256,
             "first": offset - len(rows),
@@ -274,13 +285,68 @@ def _trusted(line: Line, schema: pa.Schema) -> pa.Table | None:
     return trusted
 
 
+def _shares(batch: Path, contract: Contract, verdict: pa.ChunkedArray) -> dict[str, tuple[int, int]]:
+    """How many rows each source of the batch has, and how many of them are quarantined."""
+    name = contract.schema_.source
+    assert name is not None, "the contract was given a source column"
+    bad = pc.equal(verdict, "quarantine").combine_chunks()
+    rows: Counter[str] = Counter()
+    quarantined: Counter[str] = Counter()
+    first = 0
+    with pq.ParquetFile(batch) as file:
+        for part in file.iter_batches(columns=[name]):
+            column = part.column(0)
+            mine = bad.slice(first, part.num_rows)
+            first += part.num_rows
+            for counts, some in ((rows, column), (quarantined, column.filter(mine))):
+                counts.update({str(p["values"]): p["counts"] for p in pc.value_counts(some).to_pylist()})
+    return {source: (rows[source], quarantined[source]) for source in sorted(rows)}
+
+
+def _suspects(
+    line: Line, delivery_id: str, report: pa.Table, numbers: Numbers, bad: Numbers, detail: dict[str, Any]
+) -> tuple[pa.Table | None, pa.Table | None]:
+    """The delivery's quarantined rows and those that failed validation, each with what was seen in it."""
+    held = failing = None
+    if len(bad):
+        held = picked(line, delivery_id, numbers[bad])
+        chosen = report.take(pa.array(bad))
+        for name in ("score", "p_value", "reasons"):
+            held = held.append_column(f"_{name}", chosen[name])
+    told = read_table(line.store, detail["validation"]["failing_rows"])
+    if told.num_rows:
+        told = told.take(pc.sort_indices(told["row"]))
+        failing = picked(line, delivery_id, np.asarray(told["row"].to_numpy(), dtype=np.int64))
+        failing = failing.append_column("_reasons", told["reasons"])
+    return held, failing
+
+
+def _exhibits(
+    line: Line,
+    contract: Contract,
+    report: ScreenReport,
+    trusted: pa.Table | None,
+    screened: Screened,
+    why: list[str],
+) -> dict[str, str]:
+    """What reviewers look at beside the cases' rows, sealed; as evidence that says where it is, or why it is not."""
+    if screened.held is None and screened.failing is None and not why:
+        return {}
+    try:
+        made = make_exhibits(screened, contract, report, trusted)
+    except (ValueError, TypeError, ArithmeticError, LookupError) as error:
+        # The verdicts stand without their pictures; whoever reviews is told that there are none.
+        return {"exhibits_missing": f"the plots could not be prepared: {type(error).__name__}"}
+    return {"exhibits": line.store.put_bytes(made, sealed=True).sha256}
+
+
 def _open_cases(
     line: Line,
     delivery_id: str,
-    report: pa.Table,
-    numbers: Numbers,
-    bad: Numbers,
-    failing: Numbers,
+    count: int,
+    held: pa.Table | None,
+    failing: pa.Table | None,
+    exhibits: dict[str, str],
     why: list[str],
 ) -> list[CaseView]:
     """A case for rows that failed validation, one for rows that look poisoned, one for the delivery if it is held."""
@@ -291,30 +357,26 @@ def _open_cases(
         "delivery_id": delivery_id,
         "review": line.contract.review,
     }
-    if len(failing):
+    if failing is not None:
         open_case(
             **common,
             kind="validation",
-            rows=picked(line, delivery_id, failing),
-            summary=f"{len(failing)} rows fail the contract's expectations",
-            evidence={"rows": len(failing)},
+            rows=failing,
+            summary=f"{failing.num_rows} rows fail the contract's expectations",
+            evidence={"rows": failing.num_rows, **exhibits},
             blocking=bool(why),
         )
-    if len(bad):
-        rows = picked(line, delivery_id, numbers[bad])
-        chosen = report.take(pa.array(bad))
-        for name in ("score", "p_value", "reasons"):
-            rows = rows.append_column(f"_{name}", chosen[name])
+    if held is not None:
         counts: dict[str, int] = {}
-        for entry in chosen["reasons"].to_pylist():
+        for entry in held["_reasons"].to_pylist():
             for reason in {str(r).split(":")[0] for r in entry}:
                 counts[reason] = counts.get(reason, 0) + 1
         open_case(
             **common,
             kind="screening",
-            rows=rows,
-            summary=f"{len(bad)} of {len(numbers)} rows look poisoned",
-            evidence={"reasons": dict(sorted(counts.items(), key=lambda item: -item[1])[:20])},
+            rows=held,
+            summary=f"{held.num_rows} of {count} rows look poisoned",
+            evidence={"reasons": dict(sorted(counts.items(), key=lambda item: -item[1])[:20]), **exhibits},
             blocking=bool(why),
         )
     if why:
@@ -323,10 +385,11 @@ def _open_cases(
             kind="delivery",
             rows=None,
             summary=f"held: {'; '.join(why)}"[:500],
-            evidence={"why": why},
+            evidence={"why": why, **exhibits},
             blocking=True,
         )
-    return sorted(list_cases(line.database, delivery_id=delivery_id), key=lambda case: case.id)
+    opened = [case for case in list_cases(line.database, delivery_id=delivery_id) if case.parent_id is None]
+    return sorted(opened, key=lambda case: case.id)
 
 
 def _names(finding: Finding, source: str) -> bool:

@@ -32,7 +32,6 @@ from assay.model import (
     judge_model,
     load_bundle,
     model_public_key,
-    refuse,
     set_judged,
 )
 from assay.model import promote as promote_model
@@ -94,7 +93,7 @@ def _keep(line: Line, row: ModelRow, best: ModelRow | None, judgement: Judgement
     """Enter what was found about a challenger in the ledger and the registry."""
     line.record(
         "gates-judged",
-        [(row.id, _digest_of(row))],
+        [(row.id, digest_of(row))],
         {
             "model": row.id,
             "passed": judgement.passed,
@@ -108,30 +107,6 @@ def _keep(line: Line, row: ModelRow, best: ModelRow | None, judgement: Judgement
     with line.database.write() as session:
         add_findings(session, row.id, judgement.findings)
     set_judged(line.database, row.id, passed=judgement.passed, metrics=judgement.metrics)
-
-
-def promote(line: Line, model_id: str, answer: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Make a challenger that passed its gates the champion.
-
-    Args:
-        line: The open line.
-        model_id: The challenger.
-        answer: What the human-in-the-loop operator returned, where the contract asks for a human.
-
-    Raises:
-        ChallengerRefused: The human refused it.
-    """
-    by, reason = "gates", "all gates passed"
-    if line.contract.review.promotion == "manual":
-        user = (answer or {}).get("responded_by_user") or {}
-        by = str(user.get("name") or user.get("id") or "timeout")
-        reason = str(((answer or {}).get("params_input") or {}).get("reason") or "no answer in time")
-        if (answer or {}).get("chosen_options") != ["Promote"]:
-            refuse(line.database, model_id, by=by, reason=reason)
-            raise ChallengerRefused(
-                f"{by} refused the challenger {model_id}: {reason}", state="the champion is unchanged"
-            )
-    return promote_as(line, model_id, by, reason)
 
 
 def promote_as(line: Line, model_id: str, by: str, reason: str) -> dict[str, Any]:
@@ -156,7 +131,7 @@ def record_change(line: Line, change: Change) -> dict[str, Any]:
         row = find_model(session, line.dataset, change.model_id)
     line.record(
         "model-promoted" if change.action == "promote" else "model-rolled-back",
-        [(row.id, _digest_of(row))],
+        [(row.id, digest_of(row))],
         {
             "model": row.id,
             "promotion": change.promotion_id,
@@ -255,12 +230,12 @@ def accepted_runs(line: Line, request: TrainRequest) -> list[AcceptedRun]:
             model = load_model(line, row)
         except BundleRefused:  # changed, moved away, or signed with a key of the past
             continue
-        if _learned(model.spec) == _learned(request):
+        if learned(model.spec) == learned(request):
             found.append(AcceptedRun(model.curve, model.spec.yardsticks))
     return found
 
 
-def _learned(what: BundleSpec | TrainRequest) -> tuple[object, ...]:
+def learned(what: BundleSpec | TrainRequest) -> tuple[object, ...]:
     """What two runs must share for their curves to be comparable; sizes that follow from the data may differ."""
     privacy = what.privacy.settings if isinstance(what.privacy, PrivacyReport) else what.privacy
     sizes = ("activation", "out", "dim", "kernel")
@@ -295,5 +270,6 @@ def _made_from(line: Line, row: ModelRow) -> list[tuple[str, str | None] | str]:
     return [(row.run_id, run), (row.snapshot_id, snapshot.manifest_object if snapshot else None)]
 
 
-def _digest_of(row: ModelRow) -> str:
+def digest_of(row: ModelRow) -> str:
+    """A model's digest over its files, as its statements have it."""
     return str(row.metrics["digest"])

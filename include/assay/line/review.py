@@ -5,17 +5,35 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from sqlalchemy.orm import Session
-
-from assay.canonical import canonical_json, sha256_hex
-from assay.db import advance_delivery, get_delivery, list_deliveries
+from assay.db import advance_delivery, due_cases, get_delivery, list_deliveries, waiting_cases
+from assay.errors import UsageError
 from assay.findings import Answer
 from assay.line.context import Line
-from assay.quarantine import CaseView, DecisionMade, decide_case, expire_case, list_cases
+from assay.line.decisions import enter_decision, record_decision
+from assay.quarantine import (
+    TIMEOUT,
+    CaseClosed,
+    DecisionForbidden,
+    DecisionMade,
+    DecisionRefused,
+    expire_case,
+    list_cases,
+    where,
+)
+
+MEANINGS = {
+    Answer.ADMIT_REST: {"delivery": "release", "screening": "reject", "validation": "reject"},
+    Answer.ADMIT_ALL: {"delivery": "release", "screening": "release", "validation": "release"},
+    Answer.REJECT: {"delivery": "reject", "screening": "reject", "validation": "reject"},
+}
+"""What each answer about a held delivery says of its open cases, by their kind."""
+_TOLD = 3  # of several, how many are named in what travels between tasks
 
 
 def decide(line: Line, deliveries: list[str], answer: dict[str, Any]) -> dict[str, Any]:
     """Turn one answer about the held deliveries of a run into decisions on their open cases.
+
+    What others decided meanwhile stays as it is, and is told.
 
     Args:
         line: The open line.
@@ -23,65 +41,94 @@ def decide(line: Line, deliveries: list[str], answer: dict[str, Any]) -> dict[st
         answer: What the human-in-the-loop operator returns: `chosen_options`, `params_input`, `responded_by_user`.
 
     Returns:
-        `decisions`: number of cases decided.
+        `decisions`: number of decisions that were recorded; `choice`, `reviewer`; `open`: blocking cases that still
+        wait; `first`: whom others were before, at most three; `refused`: why decisions were not this reviewer's to
+        take, at most three; `approvals` and `needed` of the open ones.
     """
     choice = Answer(answer["chosen_options"][0])
     user = answer.get("responded_by_user") or {}
-    reviewer = str(user.get("name") or user.get("id") or "timeout")
+    reviewer = str(user.get("name") or user.get("id") or TIMEOUT)
     reason = str((answer.get("params_input") or {}).get("reason") or "no answer in time")
-    actions = {
-        Answer.ADMIT_REST: {"delivery": "release", "screening": "reject", "validation": "reject"},
-        Answer.ADMIT_ALL: {"delivery": "release", "screening": "release", "validation": "release"},
-        Answer.REJECT: {"delivery": "reject", "screening": "reject", "validation": "reject"},
-    }[choice]
-    decided = 0
-    for delivery_id in deliveries:
-        with line.database.session() as session:
-            delivery = get_delivery(session, delivery_id)
-            if delivery is None or delivery.state != "held":
-                continue
-        for case in list_cases(line.database, dataset=line.dataset, delivery_id=delivery_id, status="open"):
-            record_decision(line, case, actions[case.kind], reviewer, reason)
-            decided += 1
+    made: list[DecisionMade] = []
+    refused: list[str] = []
+    if choice is not Answer.AS_DECIDED:
+        for delivery_id in deliveries:
+            told = answer_delivery(line, delivery_id, choice, reviewer, reason, via="airflow")
+            made += told["made"]
+            refused += told["refused"]
     settle(line)
-    return {"decisions": decided, "choice": str(choice), "reviewer": reviewer}
+    waits = [each for each in made if each.status == "open"]
+    return {
+        "decisions": len([each for each in made if not each.repeated]),
+        "choice": str(choice),
+        "reviewer": reviewer,
+        **state(line, deliveries, but="" if choice is Answer.AS_DECIDED else reviewer),
+        "refused": list(dict.fromkeys(refused))[:_TOLD],
+        "approvals": min((each.approvals for each in waits), default=0),
+        "needed": max((each.needed for each in waits), default=0),
+    }
 
 
-def record_decision(line: Line, case: CaseView, action: str, reviewer: str, reason: str) -> DecisionMade:
-    """Decide one case; decision and ledger entry are one transaction."""
-    return decide_case(
-        line.database,
-        case.id,
-        action,
-        reviewer=reviewer,
-        reason=reason,
-        approvals=line.contract.review.approvals,
-        on_decision=partial(_enter, line),
-    )
+def answer_delivery(
+    line: Line,
+    delivery_id: str,
+    answer: Answer | str,
+    reviewer: str,
+    reason: str,
+    via: str = "page",
+) -> dict[str, Any]:
+    """Decide all open cases of a held delivery by one answer; cases that others decide meanwhile are left to them.
+
+    Returns:
+        `made`: the decisions; `skipped`: `case`, `by`, `action` and `at` of those that others took meanwhile;
+        `refused`: why the rest was not this reviewer's to decide.
+
+    Raises:
+        UsageError: No answer is called so, or it decides nothing.
+    """
+    meanings = MEANINGS.get(Answer(answer)) if answer in set(Answer) else None
+    if meanings is None:
+        raise UsageError(f"{answer!r} decides nothing", expected=", ".join(MEANINGS))
+    made: list[DecisionMade] = []
+    skipped: list[dict[str, str]] = []
+    refused: list[str] = []
+    with line.database.session() as session:
+        delivery = get_delivery(session, delivery_id)
+    if delivery is None or delivery.state != "held":
+        return {"made": made, "skipped": skipped, "refused": refused}
+    for case in list_cases(line.database, dataset=line.dataset, delivery_id=delivery_id, status="open"):
+        try:
+            made.append(record_decision(line, case, meanings[case.kind], reviewer, reason, via=via))
+        except CaseClosed as error:
+            skipped.append({"case": case.id, "by": error.by, "action": error.action, "at": error.at})
+        except (DecisionForbidden, DecisionRefused) as error:
+            refused.append(error.message)
+    return {"made": made, "skipped": skipped, "refused": refused}
 
 
-def _enter(line: Line, made: DecisionMade, session: Session) -> None:
-    """Enter a decision in the ledger; a repeated one makes the same statement."""
-    case = made.case
-    decided_at = next(each.decided_at for each in case.decisions if each.id == made.decision_id)
-    about = [case.id, made.action, made.reviewer, made.reason]
-    line.record(
-        "case-decided",
-        [(case.id, case.digest), (made.decision_id, sha256_hex(canonical_json(about)))],
-        {
-            "case": case.id,
-            "kind": case.kind,
-            "decision": made.decision_id,
-            "delivery": case.delivery_id,
-            "action": made.action,
-            "reviewer": made.reviewer,
-            "reason": made.reason,
-            "decided_at": decided_at,
-            "rows": case.rows,
-        },
-        inputs=[(case.delivery_id, case.manifest_sha256)],
-        session=session,
-    )
+def state(line: Line, deliveries: list[str], *, but: str = "") -> dict[str, Any]:
+    """How far the review of some deliveries is: `open` blocking cases, when the first is `due`, who was `first`.
+
+    Args:
+        line: The open line.
+        deliveries: Ids of deliveries.
+        but: A reviewer who is not told of their own decisions.
+    """
+    with line.database.session() as session:
+        count, due = waiting_cases(session, deliveries)
+    first: dict[str, None] = {}
+    for delivery_id in deliveries:
+        for case in list_cases(line.database, dataset=line.dataset, delivery_id=delivery_id):
+            closing = case.closing
+            if case.blocking and closing is not None and closing.reviewer != but:
+                first[f"{closing.reviewer}{where(closing.via)}: {closing.action}"] = None
+    return {"open": count, "due": due, "first": list(first)[:_TOLD]}
+
+
+def settled(line: Line, deliveries: list[str]) -> dict[str, Any]:
+    """Apply timeouts, move decided deliveries on, and say how far the review of some deliveries is: see `state`."""
+    settle(line)
+    return state(line, deliveries)
 
 
 def settle(line: Line) -> None:
@@ -89,8 +136,10 @@ def settle(line: Line) -> None:
 
     They move to rejection, or to admission; silence never admits.
     """
-    for case in list_cases(line.database, dataset=line.dataset, status="open"):
-        expire_case(line.database, case.id, on_decision=partial(_enter, line))
+    with line.database.session() as session:
+        due = due_cases(session, line.dataset)
+    for case_id in due:
+        expire_case(line.database, case_id, on_decision=partial(enter_decision, line))
     with line.database.session() as session:
         held = [d.id for d in list_deliveries(session, line.dataset, state="held")]
     for delivery_id in held:
@@ -103,6 +152,8 @@ def settle(line: Line) -> None:
         with line.database.write() as session:
             delivery = get_delivery(session, delivery_id)
             assert delivery is not None
+            if delivery.verdict != "hold":  # settled before; admission takes it from here
+                continue
             manifest = delivery.manifest_sha256
             if refused:
                 advance_delivery(session, delivery_id, "rejected", verdict="reject")

@@ -164,17 +164,39 @@ def set_judged(database: Database, model_id: str, *, passed: bool, metrics: dict
         set_model_state(session, model_id, "challenger" if passed else "refused")
 
 
-def refuse(database: Database, model_id: str, *, by: str = "a human", reason: str = "") -> None:
+def refuse(
+    database: Database,
+    model_id: str,
+    *,
+    by: str = "a human",
+    reason: str = "",
+    on_change: Callable[[Session, str], None] | None = None,
+) -> bool:
     """Mark a challenger as refused by a human; the gates cannot take that back.
+
+    Args:
+        database: The registry.
+        model_id: The challenger.
+        by: Who refused it.
+        reason: Why.
+        on_change: Called with the open transaction and the time (UTC) if the model was not refused by a human before.
+
+    Returns:
+        Whether it was refused now; not if a human had refused it before, or if it is or was champion.
 
     Raises:
         NoSuchModel: There is no such model.
     """
     with database.write() as session:
         model = _known(session, model_id)
-        if model.state in {"challenger", "refused"} and "refused_by" not in model.metrics:
-            model.metrics = {**model.metrics, "refused_by": by, "refused_because": reason}
-            set_model_state(session, model_id, "refused")
+        if model.state not in {"challenger", "refused"} or "refused_by" in model.metrics:
+            return False
+        now = utc_now()
+        model.metrics = {**model.metrics, "refused_by": by, "refused_because": reason, "refused_at": now}
+        set_model_state(session, model_id, "refused")
+        if on_change is not None:
+            on_change(session, now)
+        return True
 
 
 def _known(session: Session, model_id: str) -> ModelRow:

@@ -11,15 +11,18 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from assay.canonical import canonical_json, sha256_hex
+from assay.canonical import canonical_json
 from assay.contract import Review
 from assay.db import Case, Database, Decision, Delivery
+from assay.ledger.casenames import case_digest
+from assay.ledger.casenames import case_id as id_of
 from assay.quarantine.errors import CaseUnknown
-from assay.quarantine.rows import ADDED, keep_rows, numbers_digest
+from assay.quarantine.rows import ADDED, Numbers, held_numbers, keep_rows, numbers_digest
 from assay.store import ObjectStore, read_table
 
 Kind = Literal["validation", "screening", "delivery"]
@@ -30,13 +33,18 @@ TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 @dataclass(frozen=True)
 class DecisionView:
-    """One decision: `release` or `reject`, by whom, why, and when (UTC, ISO 8601)."""
+    """One decision: `release`, `reject` or `split`, by whom, why, when (UTC, ISO 8601), and where.
+
+    Attributes:
+        via: `page`, `cli` or `airflow` (its Required Actions); empty where nobody said.
+    """
 
     id: str
     action: str
     reviewer: str
     reason: str
     decided_at: str
+    via: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,7 @@ class CaseView:
         source: The source that delivered them.
         manifest_sha256: Digest of that delivery's manifest.
         kind: `validation`, `screening` or `delivery`.
-        status: `open`, `released` or `rejected`.
+        status: `open`, `released`, `rejected` or `split`.
         blocking: Whether the delivery waits for this case.
         rows: How many rows it holds.
         rows_object: The sealed object with the rows, None where the case has none.
@@ -62,6 +70,10 @@ class CaseView:
         on_timeout: What silence means: `reject` or `hold`.
         expires_at: When silence has lasted long enough; None: never.
         decisions: Oldest first.
+        reviewers: Who may decide it; none: nobody in particular.
+        no_self_approval: Whether who changed the contract that it was judged under may not release it.
+        parent_id: The case that it was split from.
+        children: Ids of the cases that it was split into.
     """
 
     id: str
@@ -82,14 +94,21 @@ class CaseView:
     on_timeout: str
     expires_at: str | None
     decisions: tuple[DecisionView, ...] = ()
+    reviewers: tuple[str, ...] = ()
+    no_self_approval: bool = False
+    parent_id: str | None = None
+    children: tuple[str, ...] = ()
+
+    @property
+    def closing(self) -> DecisionView | None:
+        """The decision that closed the case: the last release, the rejection or the split; None while it is open."""
+        action = {"released": "release", "rejected": "reject", "split": "split"}.get(self.status)
+        return next((each for each in reversed(self.decisions) if each.action == action), None)
 
     @property
     def decision_id(self) -> str | None:
-        """Id of the decision that closed the case: the last release, or the rejection; None while it is open."""
-        if self.status == "open":
-            return None
-        action = "release" if self.status == "released" else "reject"
-        return next((each.id for each in reversed(self.decisions) if each.action == action), None)
+        """Id of the decision that closed the case; None while it is open."""
+        return None if self.closing is None else self.closing.id
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -98,11 +117,6 @@ class CaseView:
             "decisions": [asdict(each) for each in self.decisions],
             "decision_id": self.decision_id,
         }
-
-
-def case_digest(delivery_id: str, kind: str, numbers_sha256: str) -> str:
-    """SHA-256 of what a case is about; the case's id is its beginning."""
-    return sha256_hex(canonical_json({"delivery": delivery_id, "kind": kind, "rows": numbers_sha256}))
 
 
 def open_case(
@@ -145,7 +159,7 @@ def open_case(
     """
     canonical_json(evidence)
     digest = case_digest(delivery_id, kind, numbers_digest(rows))
-    case_id = _id_of(digest)
+    case_id = id_of(digest)
     with database.session() as session:
         if session.get(Case, case_id) is not None:
             return case_id
@@ -170,6 +184,9 @@ def open_case(
                     approvals=review.approvals if review else 1,
                     on_timeout=review.on_timeout if review else "reject",
                     expires_at=(opened + review.timeout).strftime(TIME_FORMAT) if review else None,
+                    terms=review.model_dump(mode="json", include={"reviewers", "no_self_approval"})
+                    if review
+                    else {},
                 )
             )
     return case_id
@@ -220,6 +237,20 @@ def case_rows(database: Database, store: ObjectStore, case_id: str) -> pa.Table:
     return ADDED.empty_table() if stored is None else read_table(store, stored)
 
 
+def case_numbers(store: ObjectStore, case: CaseView | Case) -> Numbers:
+    """The numbers of a case's rows in its delivery, ascending, int64: those that the case was opened about.
+
+    Raises:
+        ObjectMissing: The store lacks the rows.
+        StoreCorrupt: The registry names other rows than those that were held.
+    """
+    if case.rows_object is None:
+        return np.empty(0, np.int64)
+    return held_numbers(
+        store, case.rows_object, delivery_id=case.delivery_id, kind=case.kind, digest=case.digest
+    )
+
+
 def find_case(session: Session, case_id: str) -> Case:
     """The row of a case, by its id or by an unambiguous beginning of it (8 characters or more after `case-`).
 
@@ -256,6 +287,14 @@ def views(session: Session, cases: Iterable[Case]) -> list[CaseView]:
             select(Decision).where(Decision.case_id.in_(some)).order_by(Decision.decided_at, Decision.id)
         ):
             decisions.setdefault(made.case_id, []).append(view_of(made))
+    children: dict[str, list[str]] = {}
+    parents = [case.id for case in cases if case.status == "split"]
+    for start in range(0, len(parents), 500):
+        some = parents[start : start + 500]
+        for child, parent in session.execute(
+            select(Case.id, Case.parent_id).where(Case.parent_id.in_(some)).order_by(Case.id)
+        ):
+            children.setdefault(str(parent), []).append(child)
     for delivery_id in {case.delivery_id for case in cases}:
         found = session.get(Delivery, delivery_id)
         assert found is not None, "a case's delivery is never deleted"
@@ -280,6 +319,10 @@ def views(session: Session, cases: Iterable[Case]) -> list[CaseView]:
             on_timeout=case.on_timeout,
             expires_at=case.expires_at,
             decisions=tuple(decisions.get(case.id, ())),
+            reviewers=tuple((case.terms or {}).get("reviewers") or ()),
+            no_self_approval=bool((case.terms or {}).get("no_self_approval")),
+            parent_id=case.parent_id,
+            children=tuple(children.get(case.id, ())),
         )
         for case in cases
     ]
@@ -287,8 +330,11 @@ def views(session: Session, cases: Iterable[Case]) -> list[CaseView]:
 
 def view_of(decision: Decision) -> DecisionView:
     """A decision's row for reading."""
-    return DecisionView(decision.id, decision.action, decision.reviewer, decision.reason, decision.decided_at)
-
-
-def _id_of(digest: str) -> str:
-    return f"case-{digest[:32]}"
+    return DecisionView(
+        decision.id,
+        decision.action,
+        decision.reviewer,
+        decision.reason,
+        decision.decided_at,
+        decision.via or "",
+    )

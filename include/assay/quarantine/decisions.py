@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -12,14 +11,23 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from assay.canonical import content_id, utc_now
+from assay.contract import Review
 from assay.db import Case, Database, Decision
 from assay.quarantine.cases import TIME_FORMAT, CaseView, find_case, view_of, views
-from assay.quarantine.errors import CaseClosed, DecisionRefused
-
-TIMEOUT = "timeout"
-"""The reviewer's name under which silence decides; it can reject, never release."""
-
-_MAX_REASON = 4_000
+from assay.quarantine.closing import after_others, refuse_closed
+from assay.quarantine.errors import DecisionRefused
+from assay.quarantine.people import (
+    TIMEOUT,
+    Authors,
+    clean_reason,
+    clean_reviewer,
+    expect_allowed,
+    expect_no_silence,
+    is_reviewer,
+    same,
+)
+from assay.quarantine.splitting import OnSplit, Rows, SplitMade, apply_split, plan_split
+from assay.store import ObjectStore
 
 
 @dataclass(frozen=True)
@@ -28,11 +36,14 @@ class DecisionMade:
 
     Attributes:
         decision_id: Id of the decision, from case, reviewer and action.
-        case: The case as it stands now.
+        case: The case as it stands now; after a split, the one with the chosen rows.
         action: `release` or `reject`.
         reviewer: Who.
         reason: Why, as it was recorded.
         repeated: Whether the same reviewer had said the same before; then nothing changed.
+        approvals: How many different reviewers have released the case.
+        needed: How many must.
+        split: The split that the decision made necessary; None where it is about a whole case.
     """
 
     decision_id: str
@@ -41,16 +52,17 @@ class DecisionMade:
     reviewer: str
     reason: str
     repeated: bool
+    approvals: int = 0
+    needed: int = 1
+    split: SplitMade | None = None
 
     @property
     def status(self) -> str:
         """The case's status now: `open` while more approvals are needed."""
         return self.case.status
 
-    @property
-    def approvals(self) -> int:
-        """How many different reviewers have released the case."""
-        return sum(each.action == "release" for each in self.case.decisions)
+
+OnDecision = Callable[[DecisionMade, Session], None]
 
 
 def decide_case(
@@ -60,14 +72,19 @@ def decide_case(
     *,
     reviewer: str,
     reason: str,
-    approvals: int | None = None,
-    on_decision: Callable[[DecisionMade, Session], None] | None = None,
+    rows: Rows | None = None,
+    store: ObjectStore | None = None,
+    review: Review | None = None,
+    authors: Authors | None = None,
+    via: str = "",
+    on_decision: OnDecision | None = None,
+    on_split: OnSplit | None = None,
 ) -> DecisionMade:
     """Record a reviewer's decision, and close the case if that decides it.
 
     One rejection closes the case. A release closes it once enough different reviewers have said so; names are compared
     without regard to case and spacing. The same decision by the same reviewer again changes nothing, also after the
-    case was closed.
+    case was closed. A decision on some rows splits the case; split and decision are one transaction.
 
     Args:
         database: The registry.
@@ -75,29 +92,38 @@ def decide_case(
         action: `release` or `reject`.
         reviewer: Who decides.
         reason: Why; must say something.
-        approvals: Releases needed by the contract of today; the stricter of this and the case's own terms counts.
+        rows: Numbers of the rows that are meant; None, or all of them: the case as a whole.
+        store: Where the case's rows are; needed with `rows`.
+        review: The terms of today; the stricter of these and the case's own count.
+        authors: Who changed the contract that the case was judged under; asked only where self-approval is ruled out.
+        via: `page`, `cli` or `airflow`.
         on_decision: Called with the result and the open transaction, also for a repeated decision: what it writes there
             stands or falls with the decision.
+        on_split: Likewise, for the split, before the decision is made.
 
     Raises:
         CaseUnknown: There is no such case.
         CaseClosed: Others decided it before.
-        DecisionRefused: The reviewer or the reason is missing, or silence tries to release.
+        DecisionForbidden: The terms do not leave the decision to this reviewer.
+        DecisionRefused: The reviewer, the reason or the rows will not do, or silence tries to release.
     """
     if action not in {"release", "reject"}:
         raise DecisionRefused(f"no decision is called {action!r}", expected="release or reject")
-    reviewer, reason = _clean_reviewer(reviewer), _clean_reason(reason)
-    if action == "release" and _same(reviewer) == TIMEOUT:
-        raise DecisionRefused(
-            "silence cannot release a case",
-            expected="a person's name as the reviewer",
-            found=reviewer,
-            state="the case stays as it is",
-            next_step="decide it yourself with `assay cases release` or `assay cases reject`",
-        )
+    reviewer, reason = clean_reviewer(reviewer), clean_reason(reason)
+    expect_no_silence(action, reviewer)
+    plan = None
+    if rows is not None:
+        if store is None:
+            raise ValueError("a decision on rows needs the store that they are in")
+        plan = plan_split(database, store, case_id, rows)
     with database.write() as session:
         case = find_case(session, case_id)
-        made = _record(session, case, action, reviewer, reason, approvals or 1)
+        split = None
+        if plan is not None:
+            expect_allowed(views(session, [case])[0], action, reviewer, review, authors)
+            split = apply_split(session, plan, reviewer=reviewer, reason=reason, via=via, on_split=on_split)
+            case = find_case(session, plan.chosen.id)
+        made = _record(session, case, action, reviewer, reason, review, authors, via, split)
         if on_decision is not None:
             on_decision(made, session)
     return made
@@ -108,7 +134,7 @@ def expire_case(
     case_id: str,
     *,
     now: dt.datetime | None = None,
-    on_decision: Callable[[DecisionMade, Session], None] | None = None,
+    on_decision: OnDecision | None = None,
 ) -> DecisionMade | None:
     """Apply the review's timeout to a case: it is rejected, or goes on waiting, as its terms say.
 
@@ -131,93 +157,67 @@ def expire_case(
         if not due or case.on_timeout != "reject":
             return None
         reason = f"nobody decided by {case.expires_at}"
-        made = _record(session, case, "reject", TIMEOUT, reason, 1)
+        made = _record(session, case, "reject", TIMEOUT, reason)
         if on_decision is not None:
             on_decision(made, session)
     return made
 
 
 def _record(
-    session: Session, case: Case, action: str, reviewer: str, reason: str, approvals: int
+    session: Session,
+    case: Case,
+    action: str,
+    reviewer: str,
+    reason: str,
+    review: Review | None = None,
+    authors: Authors | None = None,
+    via: str = "",
+    split: SplitMade | None = None,
 ) -> DecisionMade:
-    decision_id = content_id("decision", {"case": case.id, "reviewer": _same(reviewer), "action": action})
+    decision_id = content_id("decision", {"case": case.id, "reviewer": same(reviewer), "action": action})
     known = session.get(Decision, decision_id)
+    repeated = known is not None
     if known is None:
         if case.status != "open":
-            _refuse_closed(session, case)
+            refuse_closed(session, case)
+        expect_allowed(views(session, [case])[0], action, reviewer, review, authors)
         known = Decision(
             id=decision_id,
             case_id=case.id,
             action=action,
             reviewer=reviewer,
             reason=reason,
-            decided_at=_after_others(session, case.id),
+            decided_at=after_others(session, case.id),
+            via=via,
         )
         session.add(known)
         session.flush()
-        repeated = False
-    else:
-        repeated = True
+    approving, needed = _approvals(session, case, review)
     if case.status == "open":
-        _settle(session, case, approvals)
+        _settle(session, case, approving, needed)
     view = views(session, [case])[0]
     said = view_of(known)
-    return DecisionMade(decision_id, view, said.action, said.reviewer, said.reason, repeated)
-
-
-def _settle(session: Session, case: Case, approvals: int) -> None:
-    made = session.scalars(select(Decision).where(Decision.case_id == case.id)).all()
-    if any(each.action == "reject" for each in made):
-        case.status = "rejected"
-    elif len({_same(each.reviewer) for each in made}) >= max(case.approvals, approvals):
-        case.status = "released"
-    session.flush()
-
-
-def _after_others(session: Session, case_id: str) -> str:
-    """The time now, and never before an earlier decision on the case, whatever the clocks of the machines say."""
-    others = session.scalars(select(Decision.decided_at).where(Decision.case_id == case_id)).all()
-    return max([utc_now(), *others])
-
-
-def _refuse_closed(session: Session, case: Case) -> None:
-    view = views(session, [case])[0]
-    closing = next(each for each in view.decisions if each.id == view.decision_id)
-    raise CaseClosed(
-        f"case {case.id} was {case.status} before",
-        expected="an open case",
-        found=f"{closing.reviewer} decided to {closing.action} it at {closing.decided_at}: {closing.reason}",
-        state="nothing was changed; decisions stand",
-        next_step="if that decision was wrong, have the rows delivered anew",
+    return DecisionMade(
+        decision_id, view, said.action, said.reviewer, said.reason, repeated, approving, needed, split
     )
 
 
-def _clean_reviewer(reviewer: str) -> str:
-    name = " ".join(unicodedata.normalize("NFKC", reviewer).split())
-    if not name or len(name) > 128 or not name.isprintable():
-        raise DecisionRefused(
-            "a decision needs a reviewer",
-            expected="a name of 1 to 128 printable characters",
-            found=ascii(reviewer[:128]),
-            next_step="name yourself with --reviewer",
-        )
-    return name
+def _approvals(session: Session, case: Case, review: Review | None) -> tuple[int, int]:
+    """How many different reviewers have released a case, of those who may decide it today; and how many must."""
+    view = views(session, [case])[0]
+    released = {
+        same(each.reviewer)
+        for each in view.decisions
+        if each.action == "release"
+        and is_reviewer(each.reviewer, view.reviewers, review.reviewers if review else ())
+    }
+    return len(released), max(view.approvals, review.approvals if review else 1)
 
 
-def _clean_reason(reason: str) -> str:
-    # What a terminal would obey instead of show has no place in a record that people read there.
-    text = "".join(each if each.isprintable() or each == "\n" else " " for each in reason).strip()
-    if not text:
-        raise DecisionRefused(
-            "a decision needs a reason", state="the case stays as it is", next_step="say why with --reason"
-        )
-    if len(text) > _MAX_REASON:
-        raise DecisionRefused(
-            f"the reason is longer than {_MAX_REASON} characters", found=f"{len(text)} characters"
-        )
-    return text
-
-
-def _same(reviewer: str) -> str:
-    """What makes two spellings of a name one reviewer."""
-    return unicodedata.normalize("NFKC", reviewer).casefold().strip()
+def _settle(session: Session, case: Case, approving: int, needed: int) -> None:
+    rejected = select(Decision.id).where(Decision.case_id == case.id, Decision.action == "reject").limit(1)
+    if session.scalar(rejected) is not None:
+        case.status = "rejected"
+    elif approving >= needed:
+        case.status = "released"
+    session.flush()
