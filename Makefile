@@ -136,6 +136,10 @@ bench-ledger: $(STAMP) ## time appends, proofs, full checks and row hashes (ARGS
 bench-scale: $(STAMP) ## time screening 100 k to 5 M rows beside PyOD and cleanlab (ARGS=--quick for a small one)
 	@$(BIN)/python benchmarks/screen_scale.py $(ARGS)
 
+.PHONY: bench-ui
+bench-ui: $(STAMP) ## time the review pages over 100 k cases and 1 M rows, and twenty reviewers at once
+	@PYTHONPATH=include:. $(BIN)/python -m benchmarks.ui $(ARGS)
+
 .PHONY: bench-line
 bench-line: $(STAMP) ## time the whole line
 	@$(BIN)/python benchmarks/line.py $(ARGS)
@@ -153,6 +157,10 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 .PHONY: web
 web: ## build the review pages into plugins/assay_ui/static (needs Node 20.19 or newer)
 	@cd $(WEB) && npm ci --silent && npm run build
+
+.PHONY: pictures
+pictures: $(STAMP) ## take the pictures of the review pages that the README shows (needs Chromium)
+	@ASSAY_TEST_PICTURES=$(CURDIR)/docs/images $(BIN)/python -m pytest -q tests/browser/test_pages.py
 
 .PHONY: lock
 lock: $(STAMP) ## pin and hash requirements*.in again (ARGS=--upgrade for newer versions)
