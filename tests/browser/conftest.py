@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.browser.world import World
 
+# Other tests keep the machine busy meanwhile: how long a page takes is no question of theirs.
+_PATIENCE_MS = 60_000
+expect.set_options(timeout=_PATIENCE_MS)
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _QUIET = (
     "--no-sandbox",
@@ -52,7 +55,7 @@ def login(world: World, browser: Browser) -> Iterator[Callable[..., Page]]:
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(_PATIENCE_MS)
         page.goto("/auth/login")
         page.locator("input").nth(0).fill(user)
         page.locator("input").nth(1).fill(world.airflow.password_of(user))

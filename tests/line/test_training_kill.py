@@ -28,7 +28,7 @@ RECIPES = {
         "epochs": 6,
         "checkpoint_every": 2,
         "privacy": {
-            "noise_multiplier": 0.8,
+            "noise_multiplier": 0.4,
             "max_grad_norm": 1.0,
             "delta": 1e-5,
             "accountant": "rdp",
@@ -155,7 +155,7 @@ def test_statement_and_card_say_what_privacy_was_spent_and_that_it_was_seeded(se
     statement, card = _trained(settled_town)
     spent = statement["privacy"]
     assert 0 < spent["epsilon_pld"] < spent["epsilon_rdp"]
-    assert (spent["delta"], spent["seeded_noise"], spent["noise_multiplier"]) == (1e-5, True, 0.8)
+    assert (spent["delta"], spent["seeded_noise"], spent["noise_multiplier"]) == (1e-5, True, 0.4)
     assert spent["steps"] > 0
     assert statement["row_losses"] is None
     assert "NO privacy" in card

@@ -137,6 +137,23 @@ class Ledger:
         self._advance(note, size)
         return entry
 
+    def catch_up(self) -> None:
+        """Move the anchor to the newest checkpoint where a process died before it did, as the next append would.
+
+        Raises:
+            LedgerError: The log in the database is not the one that was signed; the anchor stays.
+            AnchorNotWritten: The anchor file is behind; the same call again mends it.
+        """
+        if self.anchor is None or not self.has_key:
+            return
+        with self.database.session() as session:
+            newest = newest_row(session)
+            if newest is None:
+                return
+            self._tree(session, newest)
+            note, size = newest.note, newest.size
+        self._advance(note, size)
+
     def rotate(self, new: Ed25519PrivateKey, *, reason: str) -> Entry:
         """Let a new key take over: the present key signs the entry, the new one signs all that come after it.
 
