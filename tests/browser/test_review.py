@@ -42,6 +42,21 @@ def test_airflows_own_tabs_open_what_the_run_is_about(world: World, login: Login
     )
 
 
+def test_models_are_an_administrators_to_change(world: World, login: Login):
+    """The same page tells an operator that it is not theirs, and an administrator nothing of the kind."""
+    with Database(world.stage.settings.database_url).session() as session:
+        model = champion(session, "adult")
+    assert model is not None
+    refusal = "only an administrator may promote a model or roll back"
+    for user, refused in (("olga", True), ("ada", False)):
+        page = login(user)
+        page.goto(f"/assay/p/model/{model.id}")
+        main = page.locator("main")
+        expect(main).to_contain_text("This model answers now")
+        expect(main.get_by_role("button", name="Roll back")).to_be_visible()
+        assert (refusal in main.inner_text()) is refused
+
+
 def _finds_the_held_delivery_in_two_clicks(world: World, page: Page) -> None:
     page.goto("/plugin/assay")
     pages = page.frame_locator("iframe")
