@@ -13,7 +13,7 @@ from assay.doctor import examine
 from assay.findings import Outcome
 from assay.settings import Settings
 
-PARTS = {"python", "home", "store", "database", "keys", "contracts", "airflow"}
+PARTS = {"python", "home", "store", "database", "keys", "contracts", "notifications", "airflow"}
 
 
 @pytest.fixture

@@ -10,10 +10,14 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from assay.errors import AssayError
 from assay.findings import Finding, Outcome, Scope, Severity
 from assay.settings import Settings
+
+if TYPE_CHECKING:
+    from assay.notify import Standing
 
 _MIN_FREE = 2 * 2**30
 
@@ -34,6 +38,7 @@ def examine(settings: Settings) -> list[Finding]:
         _contracts,
         _verifiers,
         _privacy,
+        _notifications,
         _airflow,
         _julia,
     ):
@@ -115,8 +120,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
     from assay.db import Database
     from assay.db.migrations import HEAD
 
-    file = settings.database_url.removeprefix("sqlite:///")
-    if file != settings.database_url and not Path(file).exists():
+    if (file := _not_made(settings)) is not None:
         yield _said(
             "database", Outcome.NOT_CHECKED, f"{file} does not exist yet", "the first command makes it"
         )
@@ -136,6 +140,12 @@ def _database(settings: Settings) -> Iterator[Finding]:
             f"{shown} has schema {revision}",
             f"the next command migrates to {HEAD}",
         )
+
+
+def _not_made(settings: Settings) -> str | None:
+    """The database's file where there is none yet."""
+    file = settings.database_url.removeprefix("sqlite:///")
+    return file if file != settings.database_url and not Path(file).exists() else None
 
 
 def _keys(settings: Settings) -> Iterator[Finding]:
@@ -200,6 +210,51 @@ def _privacy(settings: Settings) -> Iterator[Finding]:
     else:
         version = importlib.metadata.version("dp-accounting")
         yield _said("privacy", Outcome.PASSED, f"dp-accounting {version}")
+
+
+def _notifications(settings: Settings) -> Iterator[Finding]:
+    from assay.notify import NotifyError, targets_of
+
+    unknown = "no place is named here: nobody is told of what is rejected or held"
+    what_next = "set ASSAY_NOTIFY; docs/review.md shows how"
+    try:
+        named = {target.name for target in targets_of(settings.notify_places)}
+    except NotifyError as error:  # Airflow may keep the connection where only its tasks can read it
+        named, unknown, what_next = set(), error.message, "where Airflow has it, all is well; else add it"
+    known = {each.target: each for each in _standings(settings)}
+    # Places that are named no longer are history, unless it cannot be told here which those are.
+    for place in sorted(named or known):
+        yield _place(place, known.get(place))
+    if not named:
+        yield _said("notifications", Outcome.NOT_CHECKED, unknown, what_next)
+
+
+def _standings(settings: Settings) -> list[Standing]:
+    from assay.db import Database
+    from assay.db.migrations import HEAD
+    from assay.notify import standings
+
+    if _not_made(settings) is not None:
+        return []
+    database = Database(settings.database_url)
+    try:
+        return standings(database) if database.revision() == HEAD else []
+    finally:
+        database.dispose()
+
+
+def _place(place: str, known: Standing | None) -> Finding:
+    part, what_next = "notifications", "`assay notify test` says whether it can be reached"
+    if known is not None and known.lost:
+        message = f"{place}: {known.lost} given up and none arrived since ({known.problem})"
+        return _said(
+            part, Outcome.FAILED, message, f"{what_next}, `assay notify list --failed` what was lost"
+        )
+    if known is None or known.arrived is None:
+        why = f" ({known.problem})" if known is not None and known.problem else ""
+        return _said(part, Outcome.NOT_CHECKED, f"{place}: nothing has arrived there yet{why}", what_next)
+    before = f"; {known.lost_before} before it were given up" if known.lost_before else ""
+    return _said(part, Outcome.PASSED, f"{place}: the newest arrived at {known.arrived}{before}")
 
 
 def _airflow(settings: Settings) -> Iterator[Finding]:

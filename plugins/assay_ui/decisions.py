@@ -37,12 +37,8 @@ def promote(caller: Caller, model_id: str, body: PromotionBody) -> dict[str, Any
         AssayError: A gate or a person stands against it.
     """
     from assay.line import approve_model
-    from assay_hitl import record_answers, resume
 
-    record_answers(caller.dataset, model=model_id)
-    made = approve_model(caller.console.line(caller.dataset), model_id, caller.person.name, body.reason)
-    resumed = resume(caller.dataset, caller.person.user, model=model_id)
-    return {**made, "model": caller.console.model(model_id), "resumed": resumed}
+    return _settle(approve_model, caller, model_id, body)
 
 
 def refuse(caller: Caller, model_id: str, body: PromotionBody) -> dict[str, Any]:
@@ -52,12 +48,8 @@ def refuse(caller: Caller, model_id: str, body: PromotionBody) -> dict[str, Any]
         AssayError: It is decided.
     """
     from assay.line import refuse_model
-    from assay_hitl import record_answers, resume
 
-    record_answers(caller.dataset, model=model_id)
-    made = refuse_model(caller.console.line(caller.dataset), model_id, caller.person.name, body.reason)
-    resumed = resume(caller.dataset, caller.person.user, model=model_id)
-    return {**made, "model": caller.console.model(model_id), "resumed": resumed}
+    return _settle(refuse_model, caller, model_id, body)
 
 
 def roll_back(caller: Caller, dataset: str, body: RollbackBody) -> dict[str, Any]:
@@ -97,6 +89,18 @@ def waiting_for(
 
     found: dict[str, Any] | None = find(dataset, delivery=delivery, model=model)
     return found
+
+
+def _settle(
+    say: Callable[[Line, str, str, str], dict[str, Any]], caller: Caller, model_id: str, body: PromotionBody
+) -> dict[str, Any]:
+    """Say something about a challenger, after what others answered in Airflow; then the waiting run goes on."""
+    from assay_hitl import record_answers, resume
+
+    record_answers(caller.dataset, model=model_id)
+    made = say(caller.console.line(caller.dataset), model_id, caller.person.name, body.reason)
+    resumed = resume(caller.dataset, caller.person.user, model=model_id)
+    return {**made, "model": caller.console.model(model_id), "resumed": resumed}
 
 
 def _ask(

@@ -1,4 +1,4 @@
-"""A real Airflow after a real day: an accepted delivery, a promoted model, and a held delivery that waits for a human.
+"""A real Airflow after a real day: an accepted delivery, promoted models, and a held delivery that waits for a human.
 
 It is built once for all test processes, and stopped by the process that controls them.
 """
@@ -9,7 +9,6 @@ import fcntl
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -20,7 +19,7 @@ from assay.demo.data import SOURCES, Rounds, make_rounds
 from assay.demo.stage import Stage
 from assay.demo.story import INTAKE, TRAINING
 from assay.quarantine import CaseView, list_cases
-from tests.browser import hostile
+from tests.browser import challengers, hostile
 
 PROJECT = Path(__file__).resolve().parents[2]
 ROLES = {"vera": "viewer", "ursula": "user", "olga": "op", "ada": "admin"}
@@ -77,6 +76,15 @@ class World:
             newest = list_deliveries(session, "adult", source=source)[-1].id
         return list_cases(database, delivery_id=newest)
 
+    def wait_for_question(self, dag: str, run: str) -> None:
+        """Wait until a run has asked a human and was put aside."""
+        client, deadline = self.client, time.monotonic() + 600
+        while not (
+            (asked := client.question(dag, run)) and client.waits(dag, run, asked["task_instance"]["task_id"])
+        ):
+            assert time.monotonic() < deadline, client.tasks(dag, run)
+            time.sleep(0.5)
+
     def _build(self) -> None:
         stage, rounds = self.stage, self.rounds
         stage.build(rounds, str(stage.outbox), PROJECT / "include" / "contracts" / "adult.yaml")
@@ -88,11 +96,12 @@ class World:
         stage.contract.write_text(yaml.safe_dump(contract, sort_keys=False))
         load_contract(stage.contract)
         stage.settings.make_home()
+        challengers.settle(self.folder, stage.settings, stage.contract.parent)
         for source in SOURCES:
             stage.deliver(source, rounds.first[source], 1)
         self.airflow.start()
         client = self.client
-        client.wait_for_dags({INTAKE, TRAINING})
+        client.wait_for_dags({INTAKE, TRAINING, challengers.TRAINING})
         first = client.trigger(INTAKE, {"sources": list(SOURCES)})
         assert client.wait(INTAKE, first, 600) == "success"
         hostile.deliver(self.folder, stage.settings, stage.contract.parent)
@@ -100,12 +109,4 @@ class World:
             stage.deliver(source, rounds.second[source], 2)
         trained = client.wait_for_run(TRAINING, timeout=300)
         assert client.wait(TRAINING, trained, 600) == "success"
-        second = client.trigger(INTAKE, {"sources": list(SOURCES)})
-        deadline = time.monotonic() + 600
-        while not ((asked := client.question(INTAKE, second)) and _put_aside(client, second, asked)):
-            assert time.monotonic() < deadline, client.tasks(INTAKE, second)
-            time.sleep(0.5)
-
-
-def _put_aside(client: AirflowClient, run: str, asked: dict[str, Any]) -> bool:
-    return client.waits(INTAKE, run, asked["task_instance"]["task_id"])
+        self.wait_for_question(INTAKE, client.trigger(INTAKE, {"sources": list(SOURCES)}))

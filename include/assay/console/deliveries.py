@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from assay.console.desk import Desk, missing
 from assay.console.lines import case_lines, delivery_lines, finding_lines, finding_rows
-from assay.console.paging import Page, checked_limit, merged, ordered, pack, page, unpack
+from assay.console.paging import Page, newest_first
 from assay.console.reproduce import commands, contract_option
 from assay.console.statements import statements
 from assay.db import (
@@ -29,8 +29,6 @@ from assay.line.cells import facts
 
 MOST_FILES = 1_000
 MOST_CASES = 500
-_ORDER = "seen"
-_KINDS = ((str,), (str,))
 
 
 def deliveries(
@@ -49,46 +47,18 @@ def deliveries(
     Raises:
         BadQuery: The limit or the cursor cannot be understood.
     """
-    size, key = checked_limit(limit), unpack(_ORDER, cursor, _KINDS)
-    names = desk.chosen(dataset, datasets)
-
-    def narrowed(query: Select[Any], name: str) -> Select[Any]:
-        query = query.where(Delivery.dataset == name)
-        for column, wanted in (
-            (Delivery.source, source),
-            (Delivery.state, state),
-            (Delivery.verdict, verdict),
-        ):
-            if wanted:
-                query = query.where(column == wanted)
-        return query
-
-    def by(row: Delivery) -> tuple[str, str]:
-        return (row.first_seen, row.id)
-
+    asked = ((Delivery.source, source), (Delivery.state, state), (Delivery.verdict, verdict))
     with desk.session() as session:
-        parts = [
-            session.scalars(
-                ordered(
-                    narrowed(select(Delivery), name),
-                    Delivery.first_seen,
-                    Delivery.id,
-                    key,
-                    falling=True,
-                    limit=size,
-                )
-            ).all()
-            for name in names
-        ]
-        total = sum(
-            session.scalar(narrowed(select(func.count(Delivery.dataset)), name)) or 0 for name in names
-        )
-        return page(
-            merged(parts, by, falling=True, limit=size),
-            size,
-            total,
-            lambda rows: delivery_lines(session, rows),
-            lambda row: pack(_ORDER, by(row)),
+        return newest_first(
+            session,
+            Delivery,
+            Delivery.first_seen,
+            names=desk.chosen(dataset, datasets),
+            order="seen",
+            limit=limit,
+            cursor=cursor,
+            show=lambda rows: delivery_lines(session, rows),
+            where=[column == wanted for column, wanted in asked if wanted],
         )
 
 

@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from assay.console.desk import Desk, missing, told
 from assay.console.lines import finding_lines, finding_rows, model_line
-from assay.console.paging import Page, checked_limit, merged, ordered, pack, page, unpack
+from assay.console.paging import Page, newest_first
 from assay.console.reproduce import commands, contract_option
 from assay.console.shelf import Shelf
 from assay.console.statements import statements
@@ -22,8 +22,6 @@ from assay.db import ModelRow, Promotion, champion, get_model
 from assay.errors import AssayError
 from assay.line.cells import facts, number
 
-_ORDER = "made"
-_KINDS = ((str,), (str,))
 _MOST_CARD = 200_000
 _MOST_CHANGES = 200
 _KEPT = 16
@@ -45,37 +43,17 @@ def models(
     Raises:
         BadQuery: The limit or the cursor cannot be understood.
     """
-    size, key = checked_limit(limit), unpack(_ORDER, cursor, _KINDS)
-    names = desk.chosen(dataset, datasets)
-
-    def by(row: ModelRow) -> tuple[str, str]:
-        return (row.made_at, row.id)
-
     with desk.session() as session:
-        parts = [
-            session.scalars(
-                ordered(
-                    select(ModelRow).where(ModelRow.dataset == name),
-                    ModelRow.made_at,
-                    ModelRow.id,
-                    key,
-                    falling=True,
-                    limit=size,
-                )
-            ).all()
-            for name in names
-        ]
-        total = sum(
-            session.scalar(select(func.count(ModelRow.dataset)).where(ModelRow.dataset == name)) or 0
-            for name in names
+        return newest_first(
+            session,
+            ModelRow,
+            ModelRow.made_at,
+            names=desk.chosen(dataset, datasets),
+            order="made",
+            limit=limit,
+            cursor=cursor,
+            show=lambda rows: [model_line(row) for row in rows],
         )
-    return page(
-        merged(parts, by, falling=True, limit=size),
-        size,
-        total,
-        lambda rows: [model_line(row) for row in rows],
-        lambda row: pack(_ORDER, by(row)),
-    )
 
 
 def model(desk: Desk, model_id: str) -> dict[str, Any]:

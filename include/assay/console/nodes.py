@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from assay.console.nodes_models import model_node, promotion_node, run_node, snapshot_node, statement_node
 from assay.console.provenance import MOST_EDGES, Maker, Node, Walk
 from assay.console.rownames import find_in_cases, find_row
+from assay.console.statements import read_entry
 from assay.db import (
     Case,
     Decision,
@@ -21,7 +22,7 @@ from assay.db import (
 )
 from assay.errors import AssayError
 from assay.ledger.log import lookup_key
-from assay.ledger.statements import read_unverified, verify_envelope
+from assay.ledger.statements import read_unverified
 from assay.line.cells import cells
 
 if TYPE_CHECKING:
@@ -64,11 +65,7 @@ def _key(walk: Walk, name: str) -> Node | None:
     seen = 0
     for entry in verified:
         try:
-            statement = (
-                verify_envelope(entry.envelope, ledger.public_key, position=entry.position)
-                if ledger.has_key
-                else read_unverified(entry.envelope)
-            )
+            statement = read_entry(ledger, entry)
         except AssayError as error:
             made.problems.append(f"entry {entry.position} cannot be believed: {error.message}")
             continue
@@ -98,7 +95,7 @@ def _delivery(walk: Walk, name: str) -> Node | None:
     made = Node(
         "delivery", row.id, f"delivery of {row.source}, {row.first_seen}", row.dataset, row.manifest_sha256
     )
-    for what, value in (
+    made.add_facts(
         ("data set", row.dataset),
         ("source", row.source),
         ("state", row.state),
@@ -108,8 +105,7 @@ def _delivery(walk: Walk, name: str) -> Node | None:
         ("signed", row.signed_at),
         ("came in", row.first_seen),
         ("manifest", row.manifest_sha256),
-    ):
-        made.fact(what, value)
+    )
     made.came_from("publisher", row.publisher, row.publisher, "delivered by")
     if row.key_id:
         made.came_from("key", row.key_id, row.key_id, "signed with")
@@ -212,14 +208,13 @@ def _case(walk: Walk, name: str) -> Node | None:
     if row is None:
         return None
     made = Node("case", row.id, f"{row.kind} case of {row.source}: {row.summary}", row.dataset, row.digest)
-    for what, value in (
+    made.add_facts(
         ("data set", row.dataset),
         ("status", row.status),
         ("rows", row.rows),
         ("opened", row.opened_at),
         ("due", row.expires_at),
-    ):
-        made.fact(what, value)
+    )
     made.came_from("delivery", row.delivery_id, f"delivery of {row.source}", "rows of")
     if row.parent_id:
         made.came_from("case", row.parent_id, row.parent_id, "split from")
@@ -244,13 +239,12 @@ def _decision(walk: Walk, name: str) -> Node | None:
     if row is None or case is None:
         return None
     made = Node("decision", row.id, f"{row.reviewer} decided to {row.action}", case.dataset)
-    for what, value in (
+    made.add_facts(
         ("reviewer", row.reviewer),
         ("action", row.action),
         ("reason", row.reason),
         ("at", row.decided_at),
-    ):
-        made.fact(what, value)
+    )
     made.came_from("case", case.id, case.summary, "on")
     for snapshot in _taken_in(walk, case.id) if row.action == "release" else ():
         made.led_to("snapshot", snapshot.id, f"version {snapshot.version}", "let rows into")

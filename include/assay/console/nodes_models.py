@@ -6,6 +6,7 @@ from sqlalchemy import select
 
 from assay.console.provenance import MOST_EDGES, Node, Walk
 from assay.console.scope import dataset_of_entry, find_entry
+from assay.console.statements import read_entry
 from assay.db import (
     Case,
     Delivery,
@@ -19,7 +20,6 @@ from assay.db import (
 )
 from assay.errors import AssayError
 from assay.ledger.log import lookup_key
-from assay.ledger.statements import read_unverified, verify_envelope
 
 _MORE = MOST_EDGES + 1
 
@@ -32,14 +32,13 @@ def snapshot_node(walk: Walk, name: str) -> Node | None:
     made = Node(
         "snapshot", row.id, f"version {row.version} of {row.dataset}", row.dataset, row.manifest_object
     )
-    for what, value in (
+    made.add_facts(
         ("data set", row.dataset),
         ("version", row.version),
         ("rows", row.rows),
         ("admitted", row.admitted_at),
         ("Merkle root", row.merkle_root),
-    ):
-        made.fact(what, value)
+    )
     if row.parent_id:
         made.came_from("snapshot", row.parent_id, f"version {row.version - 1}", "follows")
     for delivery in walk.session.scalars(
@@ -87,15 +86,14 @@ def run_node(walk: Walk, name: str) -> Node | None:
         return None
     made = Node("run", row.id, f"run on {row.backend}, {row.finished_at}", row.dataset)
     detail = row.detail or {}
-    for what, value in (
+    made.add_facts(
         ("data set", row.dataset),
         ("status", row.status),
         ("curve", row.curve_outcome),
         ("epochs", detail.get("epochs")),
         ("device", detail.get("device")),
         ("validation loss", row.final_validation_loss),
-    ):
-        made.fact(what, value)
+    )
     snapshot = walk.session.get(Snapshot, row.snapshot_id)
     if snapshot is None:
         made.problems.append(f"the registry has no snapshot {row.snapshot_id}, which it learnt from")
@@ -113,15 +111,14 @@ def model_node(walk: Walk, name: str) -> Node | None:
         return None
     digest = (row.metrics or {}).get("digest")
     made = Node("model", row.id, f"model of {row.dataset}, {row.state}", row.dataset, digest)
-    for what, value in (
+    made.add_facts(
         ("data set", row.dataset),
         ("state", row.state),
         ("made", row.made_at),
         ("digest", digest),
         ("accuracy", (row.metrics or {}).get("accuracy")),
         ("gates", (row.metrics or {}).get("gates")),
-    ):
-        made.fact(what, value)
+    )
     best = champion(walk.session, row.dataset)
     if (row.state == "champion") != (best is not None and best.id == row.id):
         made.problems.append(
@@ -145,8 +142,7 @@ def promotion_node(walk: Walk, name: str) -> Node | None:
     if row is None:
         return None
     made = Node("promotion", row.id, f"{row.action} by {row.by}, {row.at}", row.dataset)
-    for what, value in (("action", row.action), ("by", row.by), ("reason", row.reason), ("at", row.at)):
-        made.fact(what, value)
+    made.add_facts(("action", row.action), ("by", row.by), ("reason", row.reason), ("at", row.at))
     made.came_from("model", row.model_id, row.model_id, "made champion")
     if row.previous_id:
         made.came_from("model", row.previous_id, row.previous_id, "took the place of")
@@ -161,14 +157,12 @@ def statement_node(walk: Walk, name: str) -> Node | None:
     made = Node("statement", entry.statement_id, f"entry {entry.position}", dataset_of_entry(entry))
     ledger = walk.desk.ledger()
     try:
-        if ledger.has_key:
-            statement = verify_envelope(entry.envelope, ledger.public_key, position=entry.position)
-        else:
-            statement = read_unverified(entry.envelope)
-            made.problems.append("not checked: there is no public key to check the ledger with")
+        statement = read_entry(ledger, entry)
     except AssayError as error:
         made.problems.append(f"it cannot be believed: {error.message}")
         return made
+    if not ledger.has_key:
+        made.problems.append("not checked: there is no public key to check the ledger with")
     made.title = f"entry {entry.position}: {statement.step}"
     made.fact("step", statement.step)
     made.fact("position", entry.position)

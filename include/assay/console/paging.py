@@ -14,7 +14,7 @@ from heapq import merge
 from itertools import islice
 from typing import Any, TypedDict, TypeVar
 
-from sqlalchemy import Select, and_, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from assay.console.errors import BadQuery
@@ -25,6 +25,7 @@ MAX_LIMIT = 500
 _MAX_CURSOR = 2_000
 
 Item = TypeVar("Item")
+Listed = TypeVar("Listed", Delivery, Run, ModelRow)
 Key = tuple[Any, ...]
 
 
@@ -143,6 +144,51 @@ def page(
     shown = items[:limit]
     following = cursor(shown[-1]) if len(items) > limit and shown else None
     return {"items": show(shown), "next": following, "total": total}
+
+
+def newest_first(
+    session: Session,
+    table: type[Listed],
+    column: InstrumentedAttribute[str],
+    *,
+    names: Sequence[str],
+    order: str,
+    limit: int | None,
+    cursor: str | None,
+    show: Callable[[Sequence[Listed]], list[dict[str, Any]]],
+    where: Sequence[ColumnElement[bool]] = (),
+) -> Page:
+    """A page of a table's rows of some data sets, the newest first; each data set is read along its own index.
+
+    Args:
+        session: An open session of the registry.
+        table: What is listed.
+        column: The time that says how new a row is.
+        names: The data sets.
+        order: The list's name in its cursors.
+        limit: Size of the page.
+        cursor: Where the last page ended.
+        show: Rows as lines.
+        where: What else must hold of a row.
+
+    Raises:
+        BadQuery: The limit or the cursor cannot be understood.
+    """
+    size, key = checked_limit(limit), unpack(order, cursor, ((str,), (str,)))
+
+    def by(row: Listed) -> Key:
+        return (getattr(row, column.key), row.id)
+
+    def rows(name: str) -> Sequence[Listed]:
+        query = select(table).where(table.dataset == name, *where)
+        return session.scalars(ordered(query, column, table.id, key, falling=True, limit=size)).all()
+
+    def count(name: str) -> int:
+        query = select(func.count(table.dataset)).where(table.dataset == name, *where)
+        return session.scalar(query) or 0
+
+    found = merged([rows(name) for name in names], by, falling=True, limit=size)
+    return page(found, size, sum(map(count, names)), show, lambda row: pack(order, by(row)))
 
 
 def datasets_in(session: Session) -> list[str]:

@@ -59,6 +59,11 @@ class Node:
         if value is not None and value != "":
             self.facts.append({"name": name, "value": facts(value)})
 
+    def add_facts(self, *known: tuple[str, Any]) -> None:
+        """Several, each by its name and value."""
+        for name, value in known:
+            self.fact(name, value)
+
     def came_from(self, kind: str, name: str, title: str, relation: str) -> None:
         """A neighbour that it came from."""
         if len(self.before) < MOST_EDGES:

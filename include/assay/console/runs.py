@@ -6,19 +6,16 @@ import datetime as dt
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from assay.console.desk import Desk, missing
 from assay.console.lines import finding_lines, finding_rows, run_line
 from assay.console.live import Live, live_run, live_runs
-from assay.console.paging import Page, checked_limit, merged, ordered, pack, page, unpack
+from assay.console.paging import Page, newest_first
 from assay.console.reproduce import commands, contract_option
 from assay.console.statements import statements
 from assay.db import ModelRow, Run, champion, get_run
 from assay.line.cells import facts, number
-
-_ORDER = "finished"
-_KINDS = ((str,), (str,))
 
 
 def runs(
@@ -34,43 +31,27 @@ def runs(
     Raises:
         BadQuery: The limit or the cursor cannot be understood.
     """
-    size, key = checked_limit(limit), unpack(_ORDER, cursor, _KINDS)
     names = desk.chosen(dataset, datasets)
     going = {each.run_id: each for each in live_runs(desk) if each.dataset in names}
-
-    def by(row: Run) -> tuple[str, str]:
-        return (row.finished_at, row.id)
 
     def show(rows: Iterable[Run]) -> list[dict[str, Any]]:
         return [_live_line(going[row.id]) if row.id in going else run_line(row) for row in rows]
 
     with desk.session() as session:
-        parts = [
-            session.scalars(
-                ordered(
-                    select(Run).where(Run.dataset == name),
-                    Run.finished_at,
-                    Run.id,
-                    key,
-                    falling=True,
-                    limit=size,
-                )
-            ).all()
-            for name in names
-        ]
-        known = set(session.scalars(select(Run.id).where(Run.id.in_(list(going))))) if going else set()
-        total = sum(
-            session.scalar(select(func.count(Run.dataset)).where(Run.dataset == name)) or 0 for name in names
+        found = newest_first(
+            session,
+            Run,
+            Run.finished_at,
+            names=names,
+            order="finished",
+            limit=limit,
+            cursor=cursor,
+            show=show,
         )
+        known = set(session.scalars(select(Run.id).where(Run.id.in_(list(going))))) if going else set()
     fresh = [_live_line(live) for live in going.values() if live.run_id not in known]
-    found = page(
-        merged(parts, by, falling=True, limit=size),
-        size,
-        total + len(fresh),
-        show,
-        lambda row: pack(_ORDER, by(row)),
-    )
-    if key is None:
+    found["total"] += len(fresh)
+    if not cursor:
         found["items"] = [*fresh, *found["items"]]
     return found
 

@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 
 from assay.db import LedgerEntry, LedgerSubject
 from assay.errors import AssayError
+from assay.ledger import Ledger, Statement
 from assay.ledger.log import lookup_key
-from assay.ledger.statements import read_unverified
+from assay.ledger.statements import read_unverified, verify_envelope
 
 MAX_STATEMENTS = 100
 _TIMES = ("decided_at", "first_seen", "signed_at")
@@ -29,6 +30,18 @@ def statements(session: Session, name: str) -> list[dict[str, Any]]:
         .limit(MAX_STATEMENTS)
     )
     return [_line(entry) for entry in session.scalars(query)]
+
+
+def read_entry(ledger: Ledger, entry: LedgerEntry) -> Statement:
+    """The statement of an entry: its signature is checked, but where there is no public key to check it with.
+
+    Raises:
+        EnvelopeError: The signature or the statement does not stand up.
+        LedgerError: The log's key cannot be told.
+    """
+    if not ledger.has_key:
+        return read_unverified(entry.envelope)
+    return verify_envelope(entry.envelope, ledger.public_key, position=entry.position)
 
 
 def _line(entry: LedgerEntry) -> dict[str, Any]:

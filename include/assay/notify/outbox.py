@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from assay.canonical import utc_now
@@ -57,6 +57,25 @@ class Notice:
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a place has done.
+
+    Attributes:
+        target: The place, without what is secret of it.
+        arrived: When its newest message arrived there, UTC; None where none ever did.
+        lost: How many messages were given up since then.
+        lost_before: How many were given up before that.
+        problem: Why the newest message that did not arrive failed; empty where all arrived.
+    """
+
+    target: str
+    arrived: str | None
+    lost: int
+    lost_before: int
+    problem: str
 
 
 def tell(
@@ -110,6 +129,44 @@ def list_notices(database: Database, *, state: str | None = None, limit: int = 5
         return [_notice(row) for row in session.scalars(query)]
 
 
+def standings(database: Database) -> list[Standing]:
+    """How each place has done that was ever to be told something, by name."""
+    query = select(Notification.target).where(Notification.statement_id != _CURSOR).distinct()
+    with database.session() as session:
+        return [_standing(session, target) for target in sorted(session.scalars(query))]
+
+
+def _standing(session: Session, target: str) -> Standing:
+    def newest(condition: ColumnElement[bool]) -> Notification | None:
+        query = select(Notification).where(Notification.target == target, condition)
+        return session.scalars(query.order_by(Notification.position.desc()).limit(1)).first()
+
+    def given_up(when: ColumnElement[bool]) -> int:
+        query = select(func.count()).select_from(Notification)
+        return session.scalar(query.where(Notification.target == target, _over(), when)) or 0
+
+    sent, failed = newest(Notification.state == "sent"), newest(Notification.state != "sent")
+    at = -1 if sent is None else sent.position
+    return Standing(
+        target=target,
+        arrived=None if sent is None else sent.at,
+        lost=given_up(Notification.position > at),
+        lost_before=given_up(Notification.position < at),
+        problem="" if failed is None else failed.problem,
+    )
+
+
+def _over() -> ColumnElement[bool]:
+    """What nobody tries again, because it failed too often or its last sender died."""
+    died = and_(Notification.state == "sending", Notification.at < _stale())
+    return and_(Notification.attempts >= MOST_ATTEMPTS, or_(Notification.state == "failed", died))
+
+
+def _stale() -> str:
+    """Who began to send before this is taken for dead."""
+    return (dt.datetime.now(dt.UTC) - _STALE).strftime(_TIME_FORMAT)
+
+
 def _note(session: Session, ledger: Ledger, targets: list[str], since: int, events: Collection[str]) -> None:
     """Enter a row for each new event and place, and remember how far the ledger was read."""
     cursor = session.get(Notification, (_CURSOR, ""))
@@ -150,7 +207,6 @@ def _note(session: Session, ledger: Ledger, targets: list[str], since: int, even
 
 def _claim(database: Database, targets: list[str], done: set[tuple[str, str]]) -> Notice | None:
     """Take the oldest message that waits, so that no other process sends it too."""
-    stale = (dt.datetime.now(dt.UTC) - _STALE).strftime(_TIME_FORMAT)
     with database.write() as session:
         waiting = session.scalars(
             select(Notification)
@@ -158,7 +214,7 @@ def _claim(database: Database, targets: list[str], done: set[tuple[str, str]]) -
                 Notification.target.in_(targets),
                 Notification.attempts < MOST_ATTEMPTS,
                 (Notification.state == "failed")
-                | ((Notification.state == "sending") & (Notification.at < stale)),
+                | ((Notification.state == "sending") & (Notification.at < _stale())),
             )
             .order_by(Notification.position, Notification.target)
         )

@@ -159,7 +159,7 @@ function Changes({ model, ask }: { model: Model; ask: (change: Change) => void }
         ) : (
           'There is no champion yet.'
         )}{' '}
-        {waiting && (
+        {waiting && model.state === 'challenger' && (
           <AirflowLink
             path={
               waiting.url ??

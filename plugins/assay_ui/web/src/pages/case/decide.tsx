@@ -1,6 +1,6 @@
 import { useMutation, useQueryClient } from '@tanstack/react-query'
 import { Ban, Check } from 'lucide-react'
-import { type FormEvent, type KeyboardEvent, useEffect, useId, useRef, useState } from 'react'
+import { useEffect, useRef, useState } from 'react'
 import { ApiError, post } from '../../api/client'
 import type { Action, Case, Decided } from '../../api/types'
 import { plural } from '../../lib/format'
@@ -11,6 +11,7 @@ import { ErrorPanel } from '../../ui/feedback'
 import { Keys } from '../../ui/keyboard'
 import { announce } from '../../ui/live'
 import { StateMark, When } from '../../ui/marks'
+import { ReasonForm } from '../../ui/reason'
 import { LongText, Text } from '../../ui/text'
 
 type Scope = 'rows' | 'group' | 'case'
@@ -21,9 +22,6 @@ export interface Ask {
   rows: number[]
   group: string | null
 }
-
-const MIN_REASON = 3
-const MAX_REASON = 2000
 
 /** What can be decided now, always in sight. */
 export function DecisionBar({
@@ -116,7 +114,7 @@ const WORDS: Record<Action, { verb: string; after: string }> = {
   },
 }
 
-/** Asks for the reason; Enter decides, Escape goes back. */
+/** Asks what is decided and for the reason, or says who was faster. */
 export function DecisionDialog({
   file,
   ask,
@@ -131,15 +129,12 @@ export function DecisionDialog({
   beaten: () => void
 }) {
   const [scope, setScope] = useState(ask.scope)
-  const [reason, setReason] = useState('')
-  const [asked, setAsked] = useState(false)
   const client = useQueryClient()
-  const id = useId()
-  const send = useMutation<Decided, Error, void>({
-    mutationFn: () =>
+  const send = useMutation<Decided, Error, string>({
+    mutationFn: (reason) =>
       post<Decided>(`cases/${segment(file.id)}/decision`, {
         action: ask.action,
-        reason: reason.trim(),
+        reason,
         ...(scope === 'rows' ? { rows: ask.rows } : scope === 'group' ? { group: ask.group } : {}),
       }),
     onSuccess: (done) => {
@@ -152,66 +147,37 @@ export function DecisionDialog({
     },
   })
   const { verb, after } = WORDS[ask.action]
-  const short = reason.trim().length < MIN_REASON
-  const late = send.error instanceof ApiError && send.error.status === 409
-  const submit = (event?: FormEvent) => {
-    event?.preventDefault()
-    setAsked(true)
-    if (!short && !send.isPending && !late) send.mutate()
-  }
-  const enter = (event: KeyboardEvent) => {
-    if (event.key !== 'Enter' || event.shiftKey || event.nativeEvent.isComposing) return
-    event.preventDefault()
-    submit()
-  }
+  const late = send.error instanceof ApiError && send.error.status === 409 ? send.error : null
   return (
     <Dialog title={`${verb} ${said(scope, ask, file)}?`} close={close}>
-      <form onSubmit={submit} className="decision">
-        {late && send.error instanceof ApiError ? <Late error={send.error} /> : null}
-        {send.error && !late ? <ErrorPanel error={send.error} /> : null}
-        {!late && (
-          <>
-            <ScopeChoice ask={ask} file={file} scope={scope} setScope={setScope} />
-            <p className="muted">{file.rows > 0 ? after : verdict(ask.action)}</p>
-            {file.approvals > 1 && ask.action === 'release' && (
-              <p className="muted">
-                This is approval {file.approved_by.length + 1} of {file.approvals}.
-              </p>
-            )}
-            <label htmlFor={id}>Reason (required; it stands in the signed statement)</label>
-            <textarea
-              id={id}
-              data-first=""
-              rows={3}
-              maxLength={MAX_REASON}
-              value={reason}
-              aria-invalid={asked && short}
-              aria-describedby={`${id}-hint`}
-              onChange={(event) => setReason(event.target.value)}
-              onKeyDown={enter}
-            />
-            <p id={`${id}-hint`} className={asked && short ? 'bad' : 'muted'}>
-              {asked && short ? 'Write at least three characters: say why. ' : ''}
-              <Keys of="Enter" /> {verb.toLowerCase()}, <Keys of="shift+Enter" /> new line,{' '}
-              <Keys of="Escape" /> back
-            </p>
-          </>
-        )}
-        <div className="row dialog-foot">
-          <button type="button" className="button" onClick={close}>
-            {late ? 'Close' : 'Back'}
-          </button>
-          {!late && (
-            <button
-              type="submit"
-              className={ask.action === 'release' ? 'button button-good' : 'button button-bad'}
-              aria-disabled={short || send.isPending}
-            >
-              {send.isPending ? 'Signing …' : verb}
+      {late ? (
+        <div className="decision">
+          <Late error={late} />
+          <div className="row dialog-foot">
+            <button type="button" className="button" onClick={close}>
+              Close
             </button>
-          )}
+          </div>
         </div>
-      </form>
+      ) : (
+        <ReasonForm
+          verb={verb}
+          good={ask.action === 'release'}
+          newLine
+          sending={send.isPending}
+          send={(reason) => send.mutate(reason)}
+          close={close}
+        >
+          {send.error && <ErrorPanel error={send.error} />}
+          <ScopeChoice ask={ask} file={file} scope={scope} setScope={setScope} />
+          <p className="muted">{file.rows > 0 ? after : verdict(ask.action)}</p>
+          {file.approvals > 1 && ask.action === 'release' && (
+            <p className="muted">
+              This is approval {file.approved_by.length + 1} of {file.approvals}.
+            </p>
+          )}
+        </ReasonForm>
+      )}
     </Dialog>
   )
 }
