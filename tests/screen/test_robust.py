@@ -126,6 +126,16 @@ def test_few_rows_get_a_report(rows: int) -> None:
     assert any(f.outcome is Outcome.NOT_CHECKED for f in alone.findings)
 
 
+def test_a_batch_given_as_its_own_trusted_set_vouches_for_nothing() -> None:
+    """A poisoned batch would calibrate itself: the tier is that of a batch alone, and a finding says why."""
+    case = attacks.make_case(attacks.blobs(1500, 6), "fixed", 0.05, 1, rows=800, trusted=300)
+    report = screen(case.batch, case.contract, trusted=case.batch)
+    assert "+trusted" not in report.tier
+    told = [f.message for f in report.findings if f.check == "screen.trusted"]
+    assert any("vouch for themselves" in message for message in told)
+    assert "+trusted" in screen(case.batch, case.contract, trusted=case.batch.iloc[:400]).tier
+
+
 def test_an_empty_batch_is_not_checked() -> None:
     """Nothing looked at is nothing passed."""
     batch, _, contract = small(60)

@@ -83,6 +83,26 @@ def test_an_exact_trigger_with_the_usual_label_is_found_by_what_trusted_rows_lac
     assert held[~poison].mean() <= 0.005
 
 
+def test_accepted_rows_that_carry_a_trigger_by_chance_stay_admitted() -> None:
+    """The snapshot vouches for them; the new rows with the same values and label are held."""
+    batch, poison = frame(1200, 30), poisoned_rows(300, 40)
+    new = np.arange(1200) >= 900
+    poison = np.concatenate([np.zeros(900, dtype=bool), poison])
+    chance = np.zeros(1200, dtype=bool)
+    chance[:12] = True
+    batch.loc[poison | chance, ["x2", "x3", "x4"]] = [0.83, -1.12, 1.41]
+    batch.loc[poison | chance, "label"] = "no"
+    report = screen(
+        batch,
+        attacks.contract_for(batch),
+        trusted=frame(400, 31),
+        previous=batch[~new].reset_index(drop=True),
+    )
+    held = np.array(report.rows["verdict"]) == "quarantine"
+    assert held[poison].all()
+    assert not held[chance].any()
+
+
 def test_too_little_evidence_raises_the_rows_and_quarantines_none() -> None:
     """A small jittered group with the usual label leads the ranking; the finding says that nothing rests on it."""
     batch, poison = frame(600, 6, informative=0.5), poisoned_rows(600, 30)

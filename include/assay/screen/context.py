@@ -86,6 +86,9 @@ class Context:
 MIN_REFERENCE = 20
 """Fewer clean rows than this calibrate nothing."""
 
+SUREST = 1e-10
+"""No group's p-value is taken for less: what is rewritten under a known key is no chance at all, and comes first."""
+
 
 class Signal(Protocol):
     """One way in which poison shows.

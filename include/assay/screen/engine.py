@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from assay.contract.models import Contract
 from assay.findings import Finding, Outcome
 from assay.screen import verdicts
-from assay.screen.calibration import Calibrator, combine
+from assay.screen.calibration import Calibrator
 from assay.screen.context import MIN_REFERENCE, Context
 from assay.screen.corrections import Corrections
 from assay.screen.encoding import F64, Block, Encoder, join
 from assay.screen.errors import NotApplicable
 from assay.screen.features import Features
+from assay.screen.fusion import Fusion
+from assay.screen.hashing import mix
 from assay.screen.report import ScreenReport
 from assay.screen.rows import Rows, as_rows
 from assay.screen.sampling import Sample, draw
@@ -42,9 +44,7 @@ if TYPE_CHECKING:
     from assay.screen.rows import Tabular
 
 _PARALLEL = 30_000
-_LOOK = 0.02
-# How much of the false-alarm budget each soft signal may use.
-_WEIGHTS = {"labels": 0.65, "ranges": 0.20, "outliers": 0.10, "invariants": 0.10, "residuals": 0.05}
+_OWN_ROWS = 0.9
 
 
 def screen(
@@ -95,8 +95,7 @@ class _Screening:
         self.sources: Sources | None = None
         self.history: History | None = None
         self.why_held: list[str] = []
-        self._signal_weights: F64 | None = None
-        self._null: F64 | None = None
+        self._fusion: Fusion | None = None
 
     def run(
         self,
@@ -115,6 +114,7 @@ class _Screening:
         sound = None
         if trusted is not None:
             sound = self._draw(as_rows(trusted, self.contract, "trusted set"), self.contract.screen.fit_rows)
+            sound = None if self._judges_itself(sample, sound) else sound
         past = as_rows(previous, self.contract, "accepted snapshot") if previous is not None else None
         accepted = self._compare(past, rows, sample, corrections)
         self._compare_keys(rejected, sample)
@@ -168,6 +168,20 @@ class _Screening:
 
     def _draw(self, rows: Rows, size: int) -> Sample:
         return draw(rows, self.encoder, size, self.seed, self.contract.screen.batch_rows)
+
+    def _judges_itself(self, sample: Sample, sound: Sample) -> bool:
+        """Whether the trusted rows are the batch: poison would be calibrated on itself."""
+        if not self.contract.schema_.key:
+            return False  # without keys, rows that look the same may be others
+        mine, theirs = (mix(each.hashes["key"]) ^ each.hashes["admitted"] for each in (sample, sound))
+        share = float(np.isin(mine, theirs).mean())
+        if share > _OWN_ROWS:
+            self._not_checked(
+                "trusted",
+                f"{share:.0%} of the batch's rows stand in the trusted set: rows cannot vouch for themselves. "
+                "Give rows that were checked apart from this batch",
+            )
+        return share > _OWN_ROWS
 
     def _not_checked(self, name: str, reason: str) -> None:
         self.findings.append(
@@ -255,15 +269,12 @@ class _Screening:
         for signal in (labels, Ranges(), Outliers(), Invariants(), Residuals()):
             if self._try(signal, context):
                 self.soft.append(signal)
-        if labels in self.soft:
-            sources = Sources()
-            try:
-                sources.fit(context, labels)
-                self.sources = sources
-            except NotApplicable as missing:
-                self._not_checked("sources", str(missing))
-        else:
-            self._not_checked("sources", "labels could not be checked")
+        alone = labels.alone() if labels in self.soft else None
+        if alone is not None:
+            self.soft.append(alone)
+        sources = Sources()
+        if self._try(sources, context):
+            self.sources = sources
         groups: list[Any] = [Spikes(), Duplicates(), Values(), Ratios()]
         if self.encoder.texts:
             groups.append(Texts())
@@ -306,44 +317,30 @@ class _Screening:
         return np.column_stack([signal.score(block) for signal in self.soft])
 
     def fused(self, block: Block, raw: F64, context: Context) -> tuple[F64, F64]:
-        """The soft p-values with each source's credit, and their combination before its own calibration."""
+        """The soft p-values with each source's credit, and the score that they make together."""
+        raw = self._credited(block, raw)
         if not self.soft:
-            return raw, np.ones(len(block))
+            return raw, np.zeros(len(block))
+        if self._fusion is None:
+            fresh = context.pool.take(context.fresh)
+            clean = int(context.reference.sum()) if context.referenced else 0
+            names = [signal.name for signal in self.soft]
+            self._fusion = Fusion(names, self._credited(fresh, self.raw_scores(fresh)), clean)
+        return raw, self._fusion(raw)
+
+    def _credited(self, block: Block, raw: F64) -> F64:
+        if self.sources is None:
+            return raw
         raw = raw.copy()
-        if self.sources is not None:
-            for k, signal in enumerate(self.soft):
-                if signal.name == "labels":
-                    raw[:, k] = np.clip(raw[:, k] / self.sources.weights(block), 0, 1)
-        return raw, combine(raw, self._weights(context))
-
-    def _null_scores(self, context: Context) -> F64:
-        """The soft p-values of the null rows, asked for once."""
-        if self._null is None:
-            self._null = self.raw_scores(context.pool.take(context.null))
-        return self._null
-
-    def _weights(self, context: Context) -> F64:
-        """How much each soft signal counts.
-
-        Its share of the alarm budget, times how much more it sees here than in clean rows. In a clean batch nothing
-        stands out and the shares alone decide.
-        """
-        if self._signal_weights is None:
-            shares = np.array([_WEIGHTS[signal.name] for signal in self.soft])
-            gains = np.zeros(len(shares))
-            null, fresh = self._null_scores(context), context.pool.take(context.fresh)
-            if context.referenced and len(fresh):
-                noise = 2 * np.sqrt(_LOOK / len(null) + _LOOK / len(fresh))
-                seen, usual = (self.raw_scores(fresh) <= _LOOK).mean(axis=0), (null <= _LOOK).mean(axis=0)
-                gains = np.maximum(seen - np.maximum(usual, _LOOK) - noise, 0.0)
-            self._signal_weights = shares * (_LOOK + gains)
-        return self._signal_weights
+        for k, signal in enumerate(self.soft):
+            if signal.name in ("labels", "reference_labels"):
+                raw[:, k] = np.clip(raw[:, k] / self.sources.weights(block), 0, 1)
+        return raw
 
     def fusion(self, context: Context) -> Calibrator:
-        """The calibration of the combined p-value, on the cross-fitted scores of the null rows."""
+        """The calibration of the fused score, on the cross-fitted scores of the null rows."""
         null = context.pool.take(context.null)
-        _, fused = self.fused(null, self._null_scores(context), context)
-        return Calibrator(-np.log(fused), floor=1e-12)
+        return Calibrator(self.fused(null, self.raw_scores(null), context)[1], floor=1e-12)
 
 
 def _whole(table: pa.Table) -> pa.RecordBatch:

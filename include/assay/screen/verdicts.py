@@ -70,7 +70,7 @@ def judge(screening: _Screening, context: Context, blocks: Iterator[Block]) -> S
     def one(block: Block) -> tuple[Any, ...]:
         raw = screening.raw_scores(block)
         signals, fused = screening.fused(block, raw, context)
-        soft = fusion.p_values(-np.log(fused)) if signals.shape[1] else fused
+        soft = fusion.p_values(fused) if signals.shape[1] else np.ones(len(block))
         soft = np.where(block.known, 0.5 + soft / 2, soft)
         p = soft.copy()
         hard = np.zeros(len(block), dtype=bool)
@@ -194,15 +194,19 @@ def _reasons(screening: _Screening, scored: Scored, block: Block) -> list[list[s
         for i in np.flatnonzero(screening.sources.named(block)):
             out[i].append(f"sources: {screening.sources.reason(int(block.source[i]))}")
     signals = scored.signals[block.row]
+    said: dict[str, NDArray[np.bool_]] = {}
     for k, signal in enumerate(screening.soft):
         best = signals[:, k] <= np.minimum(signals.min(axis=1) * 3, 0.05)
         if signal.decisive:
             best |= signal.decides(block)
         if signal.name == "invariants":
             best |= signals[:, k] <= _TOLD  # a broken relation is a fact, whatever else speaks louder
+        subject = getattr(signal, "subject", signal.name)
+        best &= ~said.get(subject, np.zeros(len(block), dtype=bool))
+        said[subject] = said.get(subject, best) | best
         mine = np.flatnonzero(best)
         for i, text in zip(mine, signal.explain(block.take(mine)), strict=True):
-            out[i].append(f"{signal.name}: {text} (p = {signals[i, k]:.2g})")
+            out[i].append(f"{subject}: {text} (p = {signals[i, k]:.2g})")
     for texts in out:
         if not texts:
             texts.append("several weak signals together")

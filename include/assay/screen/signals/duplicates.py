@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from assay.findings import Finding, Outcome, Scope, Severity
 from assay.screen.calibration import Calibrator, wilson_upper
-from assay.screen.context import Context
+from assay.screen.context import SUREST, Context
 from assay.screen.encoding import F64, I64, Block
 from assay.screen.errors import NotApplicable
 from assay.screen.features import Distances
@@ -147,18 +147,18 @@ class Duplicates:
         return out
 
     def score(self, block: Block) -> F64:
-        """The group's p-value for its members, 1 for all others."""
+        """The group's p-value for its members, 1 for all others and for rows that the snapshot vouches for."""
         member = self._member(block)
         p = np.ones(len(block))
         for number, flood in enumerate(self._floods):
-            p[member == number] = flood.p_value
+            p[(member == number) & ~block.known] = max(flood.p_value, SUREST)
         return p
 
     def decides(self, block: Block) -> NDArray[np.bool_]:
-        """Members of floods whose label is contradicted."""
+        """Members of floods whose label is contradicted, but for rows that the snapshot vouches for."""
         member = self._member(block)
         hard = np.array([flood.hard for flood in self._floods] + [False])
-        return np.asarray(hard[member])
+        return np.asarray(hard[member] & ~block.known)
 
     def subjects(self, block: Block) -> list[str]:
         """The flood that each row belongs to."""

@@ -8,24 +8,19 @@ view is trained on reference rows alone: poison that comes in numbers cannot tea
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from assay.screen.classifiers import Classifier, narrow, weigh
 from assay.screen.context import Context
 from assay.screen.encoding import F64, I64, Block
 from assay.screen.errors import NotApplicable
-from assay.screen.features import strongest
 from assay.screen.signals.views import TwoViews
 
-_FLOOR = 1e-7
 _REFERENCE_FIT = 60
 _WITHOUT_ROWS = 6000
-_LINEAR_ROWS = 6_000
-_TREE_COLUMNS = 400
-_INDICATORS = 50
-_BOOSTED_CLASSES = 20
+_TRUST = 0.15
 
 
 class LabelModels:
@@ -45,12 +40,14 @@ class LabelModels:
         self._crowd = [
             self._fit(pool, dense, labelled & (folds != k), large=True) for k in range(self._folds)
         ]
-        self._reference: list[_Model | None] = [None] * self._folds
+        weigh(self._crowd, pool, dense, folds, labelled)
+        self._reference: list[Classifier | None] = [None] * self._folds
         usable = labelled & context.reference
         if usable.sum() >= _REFERENCE_FIT:
             self._reference = [
                 self._fit(pool, dense, usable & (folds != k), large=False) for k in range(self._folds)
             ]
+            weigh(self._reference, pool, dense, folds, usable)
 
     @property
     def has_reference(self) -> bool:
@@ -59,10 +56,10 @@ class LabelModels:
 
     def _fit(
         self, pool: Block, dense: NDArray[np.float32], rows: NDArray[np.bool_], large: bool
-    ) -> _Model | None:
+    ) -> Classifier | None:
         if rows.sum() < 10 or len(np.unique(pool.y[rows])) < 2:
             return None
-        return _Model(
+        return Classifier(
             pool.x[rows], dense[rows], pool.y[rows], self.classes, self._seed, large, self._streaming
         )
 
@@ -118,7 +115,7 @@ class LabelModels:
                 best[ask] = part
         return best
 
-    def _apply(self, models: list[_Model | None], block: Block) -> F64:
+    def _apply(self, models: list[Classifier | None], block: Block) -> F64:
         out = np.full((len(block), self.classes), 1.0 / max(self.classes, 1))
         if not len(block):
             return out
@@ -129,72 +126,6 @@ class LabelModels:
             if model is not None and len(rows):
                 out[rows] = model.predict(block.x[rows], dense[rows])
         return out
-
-
-class _Model:
-    """Boosted trees and a linear model, averaged in log space."""
-
-    def __init__(
-        self,
-        x: F64,
-        dense: NDArray[np.float32],
-        y: I64,
-        classes: int,
-        seed: int,
-        large: bool,
-        streaming: bool,
-    ) -> None:
-        from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
-        from sklearn.linear_model import LogisticRegression
-
-        self.classes = classes
-        self._members: list[tuple[Any, bool]] = []
-        self._seen = strongest(x, y[:, None] == np.unique(y)[:_INDICATORS], _TREE_COLUMNS)
-        self._seen = self._seen[np.isfinite(x[:, self._seen]).any(axis=0)]
-        # Trees cost most of the time of millions of rows: there the small model does without.
-        if large or not streaming:
-            many = 60 if large and classes <= 3 and len(y) > 1200 else 30
-            trees: Any = HistGradientBoostingClassifier(
-                max_iter=40 if streaming else many,
-                learning_rate=0.15 if streaming else 0.1,
-                max_leaf_nodes=15,
-                min_samples_leaf=20 if len(y) > 1000 else 10,
-                l2_regularization=1.0,
-                early_stopping=False,
-                random_state=seed,
-            )
-            if len(np.unique(y)) > _BOOSTED_CLASSES:
-                # Boosting grows a tree per class and round; a forest's trees serve all classes at once.
-                trees = ExtraTreesClassifier(100, min_samples_leaf=2, random_state=seed)
-            self._members.append((trees.fit(self._numbers(x), y), True))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a linear model that has not quite converged still ranks rows
-            linear = LogisticRegression(C=0.3 if large else 0.1, max_iter=200)
-            # Rows stand in the order of their hashes: the first are as good a sample as any.
-            few = slice(_LINEAR_ROWS if len(np.unique(y[:_LINEAR_ROWS])) > 1 else None)
-            self._members.append((linear.fit(dense[few], y[few]), False))
-
-    def _numbers(self, x: F64) -> NDArray[np.float32]:
-        """The columns that have a value at all, inside what float32 holds."""
-        if not len(self._seen):
-            return np.zeros((len(x), 1), dtype=np.float32)
-        return narrow(x[:, self._seen])
-
-    def predict(self, x: F64, dense: NDArray[np.float32]) -> F64:
-        """(n, classes), rows summing to 1."""
-        total = np.zeros((len(x), self.classes))
-        for member, wants_trees in self._members:
-            found = np.full((len(x), self.classes), _FLOOR)
-            p = member.predict_proba(self._numbers(x) if wants_trees else dense)
-            found[:, member.classes_] = np.maximum(p, _FLOOR)
-            total += np.log(found)
-        total = np.exp(total / len(self._members))
-        return np.asarray(total / total.sum(axis=1, keepdims=True))
-
-
-def narrow(x: F64) -> NDArray[np.float32]:
-    """Numbers as float32, those beyond its range at its ends."""
-    return np.clip(x, -3e38, 3e38).astype(np.float32)
 
 
 def surprise(probabilities: F64, y: I64) -> F64:
@@ -210,7 +141,7 @@ def surprise(probabilities: F64, y: I64) -> F64:
 
 
 class Labels(TwoViews):
-    """Fused p-value of the crowd view and the reference view."""
+    """Classes that the models find unlikely."""
 
     def fit(self, context: Context) -> None:
         """Fit the models and calibrate both views.
@@ -230,25 +161,25 @@ class Labels(TwoViews):
         self.calibrate(context)
 
     def misses(self, block: Block) -> tuple[F64, F64 | None]:
-        """Log odds of the likeliest other class over the row's own."""
+        """Log odds of the likeliest other class over the row's own; the crowd's with a little of the reference's."""
         crowd, reference = self._models.probabilities(block)
         both = surprise(crowd, block.y)
         if reference is None:
             return both, None
         alone = surprise(reference, block.y)
-        return both + 0.3 * alone, alone
+        return both + _TRUST * alone, alone
 
-    def explain(self, block: Block) -> list[str]:
+    def told(self, block: Block, alone: bool) -> list[str]:
         """Own and expected class with their probabilities."""
-        crowd, reference = self._models.probabilities(block)
-        views = crowd if reference is None else (crowd + reference) / 2
+        views = self._models.reference_probabilities(block) if alone else self._models.probabilities(block)[0]
+        whose = f"models of {self._context.against} alone" if alone else "models that never saw the row"
         names = self._context.encoder
         out = []
         for p, y in zip(views, block.y, strict=True):
             best = int(np.argmax(p))
             own = p[y] if y >= 0 else 0.0
             out.append(
-                f"label {names.class_name(int(y))!r} is unlikely for these features: models that never saw the row "
-                f"give it {own:.3f} and {names.class_name(best)!r} {p[best]:.3f} (against {self._context.against})"
+                f"label {names.class_name(int(y))!r} is unlikely for these features: {whose} "
+                f"give it {own:.3f} and {names.class_name(best)!r} {p[best]:.3f}"
             )
         return out

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from assay.findings import Finding, Outcome, Scope, Severity
 from assay.screen.combinations import MAX_WIDTH, Search, Tokens
-from assay.screen.context import Context
+from assay.screen.context import SUREST, Context
 from assay.screen.encoding import F64, Block
 from assay.screen.errors import NotApplicable
 from assay.screen.intervals import Fitter
@@ -116,22 +116,22 @@ class Spikes:
         return best
 
     def score(self, block: Block) -> F64:
-        """The group's p-value for its members, 1 for all others."""
+        """The group's p-value for its members, 1 for all others and for rows that the snapshot vouches for."""
         p = np.ones(len(block))
         for group in self.groups:
-            mask = group.members(block)
-            p[mask] = np.minimum(p[mask], group.p_value)
+            mask = group.members(block) & ~block.known
+            p[mask] = np.minimum(p[mask], max(group.p_value, SUREST))
         for group in self.suspected:
             mask = group.members(block) & ~block.known
             p[mask] = np.minimum(p[mask], group.level)
         return p
 
     def decides(self, block: Block) -> NDArray[np.bool_]:
-        """All members of all groups."""
+        """All members of all groups, but for rows that the snapshot vouches for."""
         mask = np.zeros(len(block), dtype=bool)
         for group in self.groups:
             mask |= group.members(block)
-        return mask
+        return mask & ~block.known
 
     def subjects(self, block: Block) -> list[str]:
         """The trigger that each row belongs to."""

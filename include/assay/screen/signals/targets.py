@@ -91,9 +91,10 @@ class TargetModels:
 
         return units(self._crowd), None if self._reference is None else units(self._reference)
 
-    def expected(self, block: Block) -> tuple[F64, F64]:
-        """(n,) predicted targets and the spread around them, in the target's own units."""
-        middle, spread = self._apply(self._crowd, block)
+    def expected(self, block: Block, alone: bool) -> tuple[F64, F64]:
+        """(n,) predicted targets and the spread around them, in the target's own units, by all or by the reference."""
+        models = self._reference if alone and self._reference is not None else self._crowd
+        middle, spread = self._apply(models, block)
         return self._scale.back(middle), (
             self._scale.back(middle + spread) - self._scale.back(middle - spread)
         ) / 2
@@ -259,7 +260,7 @@ def _mean(members: list[Any], x: NDArray[np.float32], dense: NDArray[np.float32]
 
 
 class Targets(TwoViews):
-    """Fused p-value of the crowd view and the reference view of a numeric label."""
+    """Numeric labels far from what the models expect."""
 
     models = "regressions"
 
@@ -288,13 +289,14 @@ class Targets(TwoViews):
             return np.abs(crowd), None
         return np.abs(crowd) + 0.3 * np.abs(reference), np.abs(reference)
 
-    def explain(self, block: Block) -> list[str]:
+    def told(self, block: Block, alone: bool) -> list[str]:
         """The label, what was expected, and how wide labels scatter there."""
-        expected, spread = self._models.expected(block)
+        expected, spread = self._models.expected(block, alone)
+        whose = f"models of {self._context.against} alone" if alone else "models that never saw the row"
         out = []
         for own, middle, width in zip(block.target, expected, spread, strict=True):
             out.append(
-                f"label {own:.6g} is unlikely for these features: models that never saw the row expect {middle:.6g}, "
-                f"give or take {width:.3g} (against {self._context.against})"
+                f"label {own:.6g} is unlikely for these features: {whose} expect {middle:.6g}, "
+                f"give or take {width:.3g}"
             )
         return out
