@@ -15,6 +15,9 @@ SHELL       := /bin/bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
+# What Python compiles is kept: without that, each of Airflow's processes compiles its two thousand modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Nothing is asked, and certificates are the system's, so that a company's own authority works.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -75,7 +78,7 @@ check: lint types contracts compose test ## everything that CI checks
 # One OpenMP thread per test process: threads that wait for each other on busy cores cost more than they bring.
 .PHONY: test
 test: $(STAMP) ## run the tests (ARGS='-k store' for some of them)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -rs $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -rs $(ARGS)
 
 .PHONY: lint
 lint: $(STAMP) ## ruff: faults and formatting

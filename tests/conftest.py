@@ -11,12 +11,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests import postgres_server
+from tests import postgres_server, shared, spread
 from tests.attacks import tampering
 from tests.interop import cells
+from tests.shared import lock_of
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 _POSTGRES_URL = "ASSAY_TEST_POSTGRES_URL"
@@ -101,16 +103,13 @@ PARTS = {
 }
 
 
-def _lock_of(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.lock")
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """In the controlling process only: one folder for a server that all workers may share, one for Airflow's files."""
     if hasattr(config, "workerinput"):
         home = Path(os.environ[_AIRFLOW_HOME]) / config.workerinput["workerid"]  # type: ignore[attr-defined]
     else:
         os.environ[_AIRFLOW_HOME] = tempfile.mkdtemp(prefix="assay-airflow-")
+        os.environ[shared.FOLDER] = tempfile.mkdtemp(prefix="assay-shared-")
         if _WORLD_FOLDER not in os.environ:
             os.environ[_WORLD_FOLDER] = os.environ[_OWN_WORLD] = tempfile.mkdtemp(prefix="assay-world-")
         if not os.environ.get(_POSTGRES_URL) and postgres_server.available():
@@ -133,23 +132,34 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         return
     if folder := os.environ.pop(_POSTGRES_FOLDER, None):
         postgres_server.stop(Path(folder))
-        _lock_of(Path(folder)).unlink(missing_ok=True)
+        lock_of(Path(folder)).unlink(missing_ok=True)
     if folder := os.environ.pop(_OWN_WORLD, None):
         if (Path(folder) / "airflow").exists():
             from tests.browser.world import World
 
             World.stop(Path(folder))
         shutil.rmtree(folder, ignore_errors=True)
-    if home := os.environ.pop(_AIRFLOW_HOME, None):
-        shutil.rmtree(home, ignore_errors=True)
+    for name in (_AIRFLOW_HOME, shared.FOLDER):
+        if folder := os.environ.pop(name, None):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> spread.ByGroup:
+    """Tests that share something costly go to one test process."""
+    return spread.ByGroup(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips what this machine cannot run, unless ASSAY_TEST_REQUIRE names the part, as CI does: then it must run."""
+    """Puts what takes long first, and skips what this machine cannot run.
+
+    What ASSAY_TEST_REQUIRE names, as CI does, is not skipped: it must run.
+    """
     required = set(filter(None, os.environ.get("ASSAY_TEST_REQUIRE", "").split(",")))
     if unknown := required - PARTS.keys():
         raise pytest.UsageError(f"ASSAY_TEST_REQUIRE names {sorted(unknown)}; there are {sorted(PARTS)}")
     lacking = {part: how for part, (there, how) in PARTS.items() if part not in required and not there()}
+    items[:] = [items[place] for place in spread.in_order(item.nodeid for item in items)]
     for item in items:
         for part, how in lacking.items():
             if item.get_closest_marker(part):
@@ -204,7 +214,7 @@ def postgres_url() -> str:
     if folder is None:
         pytest.fail(postgres_server.MISSING)
     answer = Path(folder) / "url"
-    with _lock_of(Path(folder)).open("w") as lock:
+    with lock_of(Path(folder)).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not answer.exists():
             url = postgres_server.start(Path(folder))

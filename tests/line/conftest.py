@@ -16,6 +16,7 @@ from assay.demo.stage import Stage
 from assay.ledger import model_key
 from assay.line import Line, admit, land, screen, validate
 from assay.settings import Settings
+from tests.shared import built_once
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -81,25 +82,33 @@ def town(tmp_path: Path, rounds: Rounds) -> Town:
 
 
 @pytest.fixture(scope="session")
-def settled_root(tmp_path_factory: pytest.TempPathFactory, rounds: Rounds) -> Path:
-    town = build_town(tmp_path_factory.mktemp("settled") / "town", rounds)
-    model_key(town.settings)  # towns that go on from here sign alike, and can be compared
-    deliveries = town.take_in(rounds.first, 1)
-    with town.line() as line:
-        validate(line, deliveries)
-        screen(line, deliveries)
-        admit(line, deliveries)
-    return town.stage.root
+def settled_root(rounds: Rounds) -> Path:
+    """Where a town's clean first round is admitted; all test processes share it, and tests go on from copies."""
+
+    def build(folder: Path) -> None:
+        town = build_town(folder, rounds)
+        model_key(town.settings)  # towns that go on from here sign alike, and can be compared
+        deliveries = town.take_in(rounds.first, 1)
+        with town.line() as line:
+            validate(line, deliveries)
+            screen(line, deliveries)
+            admit(line, deliveries)
+
+    return built_once("settled-town", build)
 
 
 @pytest.fixture(scope="session")
-def held_root(tmp_path_factory: pytest.TempPathFactory, rounds: Rounds, settled_root: Path) -> Path:
-    town = moved(settled_root, tmp_path_factory.mktemp("held") / "town", rounds)
-    deliveries = town.take_in(rounds.second, 2)
-    with town.line() as line:
-        validate(line, deliveries)
-        screen(line, deliveries)
-    return town.stage.root
+def held_root(rounds: Rounds, settled_root: Path) -> Path:
+    """The same after its second round, with `west` held; shared, too."""
+
+    def build(folder: Path) -> None:
+        town = moved(settled_root, folder, rounds)
+        deliveries = town.take_in(rounds.second, 2)
+        with town.line() as line:
+            validate(line, deliveries)
+            screen(line, deliveries)
+
+    return built_once("held-town", build)
 
 
 def moved(root: Path, to: Path, rounds: Rounds) -> Town:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import signal
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,10 @@ def server():
     """Forks victims from a process that has imported everything once and computed nothing."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(victim.HEAVY)
+    with pytest.MonkeyPatch.context() as patch:
+        # What a victim runs is not measured: it ends without saying what it ran, and tracing makes it slower.
+        patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        forkserver.ensure_running()
     return context
 
 

@@ -103,6 +103,20 @@ def test_accepted_rows_that_carry_a_trigger_by_chance_stay_admitted() -> None:
     assert not held[chance].any()
 
 
+def test_new_rows_do_not_pay_for_what_was_rewritten() -> None:
+    """Labels of accepted rows in one corner are turned: rows with new keys there carry that label as often as ever."""
+    batch = frame(1500, 32)
+    new, corner = np.arange(1500) >= 1200, batch["x2"].to_numpy() > 0.8
+    turned = corner & ~new & (batch["label"].to_numpy() == "yes")
+    previous = batch[~new].reset_index(drop=True)
+    batch.loc[turned, "label"] = "no"
+    report = screen(batch, attacks.contract_for(batch), trusted=frame(400, 33), previous=previous)
+    held = np.array(report.rows["verdict"]) == "quarantine"
+    assert held[turned].all()
+    assert not held[new].any()
+    assert not told(report, "screen.spikes")
+
+
 def test_too_little_evidence_raises_the_rows_and_quarantines_none() -> None:
     """A small jittered group with the usual label leads the ranking; the finding says that nothing rests on it."""
     batch, poison = frame(600, 6, informative=0.5), poisoned_rows(600, 30)

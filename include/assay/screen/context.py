@@ -28,6 +28,7 @@ class Context:
         pool: Sampled batch rows and reference rows together, ordered by content, not by place.
         reference: Mask over `pool`: rows taken as clean (trusted rows, rows of the accepted snapshot).
         tested: Mask over `pool`: rows of the batch.
+        rewritten: Mask over `pool`: rows of the batch that the accepted snapshot contradicts; they are decided.
         rows: Rows in the whole batch.
         rate: The contract's false-discovery rate.
         seed: Seeds every random choice.
@@ -40,6 +41,7 @@ class Context:
     pool: Block
     reference: NDArray[np.bool_]
     tested: NDArray[np.bool_]
+    rewritten: NDArray[np.bool_]
     rows: int
     rate: float
     seed: int

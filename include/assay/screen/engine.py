@@ -220,17 +220,24 @@ class _Screening:
 
     def _context(self, sample: Sample, sound: Sample | None, accepted: Sample | None) -> Context:
         encode = self.encoder.encode
-        blocks, reference, tested = [], [], []
+        blocks, reference, tested, rewritten = [], [], [], []
 
-        def add(block: Block, clean: NDArray[np.bool_] | bool, judged: bool) -> None:
+        def add(
+            block: Block,
+            clean: NDArray[np.bool_] | bool,
+            judged: bool,
+            denied: NDArray[np.bool_] | bool = False,
+        ) -> None:
             blocks.append(block)
             reference.append(np.broadcast_to(clean, len(block)))
             tested.append(np.full(len(block), judged))
+            rewritten.append(np.broadcast_to(denied, len(block)))
 
-        mine = encode(_whole(sample.table))
+        mine, denied = encode(_whole(sample.table)), np.zeros(len(sample.position), dtype=bool)
         if self.history is not None:
-            mine.known = self.history.known[sample.position.astype(np.int64)]
-        add(mine, mine.known, True)
+            at = sample.position.astype(np.int64)
+            mine.known, denied = self.history.known[at], self.history.rewritten[at]
+        add(mine, mine.known, True, denied)
         if sound is not None and sound.rows:
             add(encode(_whole(sound.table)), True, False)
         if accepted is not None and accepted.rows:
@@ -250,6 +257,7 @@ class _Screening:
             features=Features(self.encoder, pool),
             reference=is_reference,
             tested=is_tested,
+            rewritten=np.concatenate(rewritten)[order],
             rows=sample.rows,
             rate=self.contract.screen.false_discovery_rate,
             seed=self.seed,

@@ -50,6 +50,7 @@ class History:
         known: Per batch row: stands unchanged in the snapshot.
         changed: Per batch row: the key stands in the snapshot, with other content that no correction explains.
         corrected: Per batch row: every change is a correction that counts.
+        rewritten: Per batch row: changed in what may not change.
     """
 
     name = "history"
@@ -91,7 +92,7 @@ class History:
         self._credit = Credit(corrections, contract, self.rows) if corrections else None
         self._what: dict[int, list[str]] = {}
         self._why: dict[int, list[str]] = {}
-        self._hard: NDArray[np.bool_] = np.zeros(len(keys), dtype=bool)
+        self.rewritten: NDArray[np.bool_] = np.zeros(len(keys), dtype=bool)
         self._vanished: dict[str, Any] = {}
 
     def compare(self, batch: Rows) -> None:
@@ -111,7 +112,7 @@ class History:
         rows = np.flatnonzero(self.changed)
         if not len(rows):
             return
-        self._hard[rows[_COMPARE_LIMIT:]] = True
+        self.rewritten[rows[_COMPARE_LIMIT:]] = True
         rows = rows[:_COMPARE_LIMIT]
         schema = self._encoder.schema
         wanted = np.unique(self._keys[rows])
@@ -142,7 +143,7 @@ class History:
                     continue
                 open_rows.add(row)
                 if column in held:
-                    self._hard[row] = True
+                    self.rewritten[row] = True
         mended = np.array(sorted(set(self._why) - open_rows), dtype=np.int64)
         self.corrected[mended] = True
         self.changed[mended] = False
@@ -231,29 +232,29 @@ class History:
         """Tiny for a change that the contract forbids, small for another change, 1 for the rest."""
         p = np.ones(len(block))
         p[self.changed[block.row]] = _SOFT
-        p[self._hard[block.row]] = _HARD
+        p[self.rewritten[block.row]] = _HARD
         return p
 
     def decides(self, block: Block) -> NDArray[np.bool_]:
         """Rows whose change the contract forbids."""
-        return np.asarray(self._hard[block.row])
+        return np.asarray(self.rewritten[block.row])
 
     def subjects(self, block: Block) -> list[str]:
         """The group that each row belongs to."""
-        return [self.subject if hard else "" for hard in self._hard[block.row]]
+        return [self.subject if hard else "" for hard in self.rewritten[block.row]]
 
     def explain(self, block: Block) -> list[str]:
         """What changed, from what to what."""
         out = []
         for row in block.row:
             what = "; ".join(self._what.get(int(row), ["the row differs from the accepted snapshot"]))
-            kind = "forbidden" if self._hard[row] else "unusual"
+            kind = "forbidden" if self.rewritten[row] else "unusual"
             out.append(f"{kind} change of accepted history under the same key: {what}")
         return out
 
     def findings(self) -> list[Finding]:
         """Changed, corrected and vanished keys, and what became of each correction list."""
-        changed, hard = int(self.changed.sum()), int(self._hard.sum())
+        changed, hard = int(self.changed.sum()), int(self.rewritten.sum())
         out = [
             Finding(
                 check="screen.history",
@@ -267,7 +268,7 @@ class History:
                     "overlap": self.overlap,
                     "changed": changed,
                     "forbidden": hard,
-                    **members(np.flatnonzero(self._hard)),
+                    **members(np.flatnonzero(self.rewritten)),
                     "examples": self._examples(self.changed, self._what),
                 },
                 technique=self.technique if hard else None,

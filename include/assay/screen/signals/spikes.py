@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.findings import Finding, Outcome, Scope, Severity
+from assay.screen.calibration import excess
 from assay.screen.combinations import MAX_WIDTH, Search, Tokens
 from assay.screen.context import SUREST, Context
 from assay.screen.encoding import F64, Block
@@ -28,6 +29,9 @@ _MINE_ROWS = 8_000
 _MAX_GROUPS = 6
 _SUSPECT = 0.01
 _KEPT_GAIN = 0.6
+_LEAST_NEW = 20
+_CONFIRMED = 0.001
+_MOSTLY = 3
 _MANY_VALUES = 100
 
 
@@ -84,10 +88,11 @@ class Spikes:
                     break
                 # Natural clusters are alike in all columns: their label is no surprise without these either.
                 evidence = there.evidence(group, context)
-                if evidence.decides(group):
-                    self.groups.append(group)
-                elif (level := evidence.level * len(classes)) <= _SUSPECT:
-                    self.suspected.append(replace(group, level=level))
+                if self._in_new_rows(group):
+                    if evidence.decides(group):
+                        self.groups.append(group)
+                    elif (level := evidence.level * len(classes)) <= _SUSPECT:
+                        self.suspected.append(replace(group, level=level))
                 rest = rest & ~found
 
     def _best(self, tokens: Tokens, mined: Mined, mine: NDArray[np.bool_], same: Block) -> Group | None:
@@ -114,6 +119,21 @@ class Spikes:
             if moved is not None and moved.strong >= best.strong and moved.gain > best.gain:
                 best = moved
         return best
+
+    def _in_new_rows(self, group: Group) -> bool:
+        """Whether rows under new keys show the group too, where rewritten rows are among those it was found in.
+
+        Rewritten rows are decided, and there are more of them than chance would draw: among them alone anything that
+        was changed comes too often, and new rows must not pay for that. Of these most must be more than usual.
+        """
+        context = self._context
+        new = context.pool.take(context.fresh & ~context.rewritten)
+        if not context.rewritten.any() or len(new) < _LEAST_NEW:
+            return True
+        sound = context.pool.take(context.reference)
+        hits, usual = (int(group.members(rows).sum()) for rows in (new, sound))
+        likely = excess(hits, len(new), usual, len(sound))
+        return likely <= _CONFIRMED and hits * len(sound) >= _MOSTLY * usual * len(new)
 
     def score(self, block: Block) -> F64:
         """The group's p-value for its members, 1 for all others and for rows that the snapshot vouches for."""
