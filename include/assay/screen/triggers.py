@@ -15,6 +15,7 @@ from assay.screen.calibration import beta_binomial_tail, negative_binomial_tail
 from assay.screen.combinations import SHAPE, Search, excess
 from assay.screen.context import Context
 from assay.screen.encoding import F64, Block
+from assay.screen.fringe import Fringe, around, widened
 from assay.screen.intervals import Condition
 
 _CONCENTRATION = 8.0
@@ -82,6 +83,7 @@ class Group:
         overwhelming: The count alone says it all.
         strong: The label is one that clean rows like these would seldom carry.
         level: P-value that members get where the group is only suspected.
+        fringe: Rows around the intervals that belong to the group, too; None where there are none.
     """
 
     conditions: tuple[Condition, ...]
@@ -97,6 +99,7 @@ class Group:
     overwhelming: bool
     strong: bool
     level: float = 1.0
+    fringe: Fringe | None = None
 
     @property
     def rank(self) -> tuple[bool, float]:
@@ -105,17 +108,16 @@ class Group:
 
     def wider(self) -> Group:
         """The group with each interval as wide again on both sides."""
-        conditions = tuple(
-            replace(c, low=2 * c.low - c.high, high=2 * c.high - c.low) for c in self.conditions
-        )
-        return replace(self, conditions=conditions)
+        return replace(self, conditions=widened(self.conditions))
 
     def members(self, block: Block) -> NDArray[np.bool_]:
         """Which rows belong to the group."""
-        mask = block.y == self.label if self.label >= 0 else np.ones(len(block), dtype=bool)
+        mask = np.ones(len(block), dtype=bool)
         for condition in self.conditions:
             mask &= condition.holds(block.x)
-        return mask
+        if self.fringe is not None:
+            mask |= self.fringe.holds(block.x)
+        return mask & (block.y == self.label) if self.label >= 0 else mask
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,24 @@ class Mined:
             gain=excess(seen, rows * shape / pace),
             overwhelming=bool(overwhelming),
             strong=bool(strong),
+        )
+
+    def whole(self, group: Group) -> Group:
+        """The group with the rows around its intervals that are likelier its own than clean ones."""
+        wide = group.wider()
+        found = wide.members(self.rows) & self.rest
+        same = self.clean.y == self.label if self.label >= 0 else np.ones(len(self.clean), dtype=bool)
+        shared = int(wide.members(self.clean).sum()) / max(int(same.sum()), 1) * int(self.search.rows)
+        usual = max(shared, self.search.expected(wide.conditions))
+        group = replace(group, fringe=around(group.conditions, self.rows.x[found], usual))
+        reference = int(group.members(self.clean).sum())
+        expected = reference / max(int(same.sum()), 1) * int(self.search.rows) * self.scale
+        seen = int((group.members(self.rows) & self.rest).sum())
+        return replace(
+            group,
+            rows=round(seen * self.scale),
+            reference=reference,
+            expected=max(group.expected, expected),
         )
 
     def evidence(self, group: Group, context: Context) -> Evidence:

@@ -90,6 +90,8 @@ class Spikes:
                 evidence = there.evidence(group, context)
                 if self._in_new_rows(group):
                     if evidence.decides(group):
+                        group = there.whole(group)
+                        found = group.members(mined) & rest
                         self.groups.append(group)
                     elif (level := evidence.level * len(classes)) <= _SUSPECT:
                         self.suspected.append(replace(group, level=level))
@@ -173,9 +175,11 @@ class Spikes:
         label = self._context.encoder.class_name(group.label) if group.label >= 0 else "any"
         p_value = group.p_value if group.level == 1 else group.level
         expected = f"{group.expected:.1f}" if group.expected >= 0.1 else "fewer than 0.1"
+        around = ", or lies close around that," if group.fringe else ""
         return (
-            f"shares {self.words(group)} with about {group.rows} rows labelled {label!r}, where {expected} would be "
-            f"expected and {group.reference} reference rows of that class do (p = {p_value:.2g})"
+            f"shares {self.words(group)}{around} with about {group.rows} rows labelled {label!r}, "
+            f"where {expected} would be expected and {group.reference} reference rows of that class do "
+            f"(p = {p_value:.2g})"
         )
 
     def words(self, group: Group) -> str:
