@@ -15,7 +15,7 @@ from assay.db import Snapshot, put_delivery, put_model, put_run, put_snapshot
 from assay.demo.data import Rounds, make_rounds
 from assay.ledger import model_key
 from assay.line import admit, judge, promote_as, screen, train, validate
-from assay.quarantine import list_cases
+from assay.quarantine import case_numbers, list_cases
 from tests.db.rows import a_case, a_delivery, a_model, a_run
 from tests.line.conftest import Town, build_town, moved
 
@@ -146,4 +146,11 @@ def poisoned(world: World) -> set[int]:
     return set(world.rounds.poison.backdoored)
 
 
-__all__ = ["STRANGE", "World", "poisoned"]
+def suspicious(world: World) -> int:
+    """How many rows of west's second delivery screening holds, by what the store keeps of them."""
+    with world.town.line() as line:
+        case = next(c for c in list_cases(line.database, kind="screening") if c.source == "west")
+        return len(case_numbers(line.store, case))
+
+
+__all__ = ["STRANGE", "World", "poisoned", "suspicious"]

@@ -17,7 +17,7 @@ from assay.console.rowindex import RowIndex
 from assay.line import Line
 from assay.quarantine import case_rows, list_cases
 from assay.quarantine.rows import keep_rows
-from tests.console.conftest import poisoned
+from tests.console.conftest import poisoned, suspicious
 
 
 def everything(ask, **query):
@@ -75,10 +75,13 @@ def test_the_rows_of_a_trigger_are_the_ones_that_were_poisoned(console, world, c
     ("sort", "order"),
     [("score", None), ("row", "desc"), ("age", "asc"), ("native_country", "desc"), ("p_value", "asc")],
 )
-def test_pages_of_rows_together_are_all_rows_in_the_order_that_was_asked_for(console, case_id, sort, order):
+def test_pages_of_rows_together_are_all_rows_in_the_order_that_was_asked_for(
+    console, world, case_id, sort, order
+):
     """Each row once; equal values by row number; rows without a value last."""
     rows = everything(lambda **q: console.case_rows(case_id, **q), sort=sort, order=order)
-    assert len(rows) == console.case_rows(case_id)["total"] == len({row["row"] for row in rows}) == 84
+    assert len(rows) == console.case_rows(case_id)["total"] == len({row["row"] for row in rows})
+    assert len(rows) == suspicious(world)
     values = [row[sort] if sort in {"score", "row", "p_value"} else row["values"][sort] for row in rows]
     known = [value for value in values if value is not None]
     falling = order == "desc" or order is None
@@ -287,6 +290,7 @@ def test_what_was_decided_on_single_rows_is_shown_on_the_whole_and_on_the_parts(
     with Line.open(own_world.town.stage.contract, own_world.town.settings) as line:
         numbers = own_world.console.case_rows(case_id, sort="row", limit=3)["items"]
         chosen = [row["row"] for row in numbers]
+        left = suspicious(own_world) - len(chosen)
         made = decide_case(line, case_id, "reject", "olga", "these three", rows=np.array(chosen)).as_dict()
     console = own_world.console
     whole = console.case(case_id)
@@ -297,10 +301,10 @@ def test_what_was_decided_on_single_rows_is_shown_on_the_whole_and_on_the_parts(
     assert {said for row, said in decided.items() if row not in chosen} == {None}
     rest = console.case(made["split"]["rest"])
     assert rest["parent"] == case_id
-    assert rest["rows"] == 81
-    assert sum(group["rows"] for group in rest["groups"] if group["kind"] == "source") == 81
+    assert rest["rows"] == left
+    assert sum(group["rows"] for group in rest["groups"] if group["kind"] == "source") == left
     assert console.plot_column(rest["id"], "age")["nulls"]["suspicious"] == 0
-    assert sum(console.plot_column(rest["id"], "age")["suspicious"]) == 81
+    assert sum(console.plot_column(rest["id"], "age")["suspicious"]) == left
 
 
 def test_a_case_that_was_opened_before_exhibits_were_kept_says_so(own_world):
@@ -317,7 +321,7 @@ def test_a_case_that_was_opened_before_exhibits_were_kept_says_so(own_world):
     assert said["plots"]["why_not"]
     assert said["plots"]["columns"] == []
     assert [group["id"] for group in said["groups"]] == ["signal:labels"]
-    assert console.case_rows(case_id)["total"] == 84
+    assert console.case_rows(case_id)["total"] == suspicious(own_world)
     with pytest.raises(NotFound, match="before such counts were kept"):
         console.plot_column(case_id, "age")
 
