@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,7 +91,8 @@ def test_without_a_setup_nothing_is_sent(told: Told, monkeypatch: pytest.MonkeyP
     for each in vars(conf).values():
         if hasattr(each, "cache_clear"):
             each.cache_clear()
-    monkeypatch.delenv("OPENLINEAGE_URL", raising=False)
+    for name in [name for name in os.environ if name.startswith("OPENLINEAGE")]:
+        monkeypatch.delenv(name)
 
     def never(_: object) -> None:
         raise AssertionError("asked")
