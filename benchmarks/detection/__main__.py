@@ -16,7 +16,7 @@ from itertools import product
 from pathlib import Path
 
 import pandas as pd
-from benchmarks.detection import curve, document, floors, runs, summary, tables
+from benchmarks.detection import curve, document, floors, rates, runs, summary, tables
 from benchmarks.detection.attacks import ATTACKS, CONTROLS, FIXED_RATE, HEADLINE
 from benchmarks.detection.scene import TIERS, Case
 from benchmarks.detection.tools import TOOLS
@@ -131,6 +131,9 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         help="put the figures by trusted rows between the marks of this file, and draw them",
     )
+    made.add_argument(
+        "--by-rate", type=Path, help="put Assay's figures by rate between the marks of this Markdown file"
+    )
     made.add_argument("--each", action="store_true", help="print the recall per table and per rate as well")
     return made
 
@@ -180,8 +183,10 @@ def main(arguments: Sequence[str]) -> int:
             document.write(options.write, found, main_part, arguments)
         if options.curve:
             curve.write(options.curve, found, arguments)
+        if options.by_rate:
+            rates.write(options.by_rate, main_part, arguments)
     except (OSError, ValueError) as error:
-        print(f"{'--write' if options.write else '--curve'}: {error}", file=sys.stderr)
+        print(f"the page was not written: {error}", file=sys.stderr)
         return 2
     faults = [f"Assay ended with an error in {count} cases"] if (count := summary.crashed(found)) else []
     if options.quick or options.small:

@@ -10,7 +10,7 @@ import pandas as pd
 from benchmarks.detection import summary
 from benchmarks.detection.scene import TIERS
 
-_FILES = ("--write", "--curve", "--results")
+_FILES = ("--write", "--curve", "--by-rate", "--results")
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
