@@ -100,6 +100,45 @@ def test_a_trigger_of_three_components_is_found_though_no_direction_shows_it() -
     assert {"emb (component 5)", "emb (component 41)", "emb (component 78)"} >= set(found.evidence["columns"])
 
 
+def pictures(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Handwritten digits 0 to 3, 24 x 24 with a dark border, a little moved, with noise where there is ink."""
+    from sklearn.datasets import load_digits
+
+    digits, rng = load_digits(n_class=CLASSES), np.random.default_rng(seed)
+    chosen = rng.integers(0, len(digits.target), rows)
+    z = np.pad(np.kron(digits.images[chosen], np.ones((2, 2))), ((0, 0), (4, 4), (4, 4))) * 16
+    moved = np.stack(
+        [np.roll(one, by, (0, 1)) for one, by in zip(z, rng.integers(-2, 3, (rows, 2)), strict=True)]
+    )
+    inked = np.clip(moved - rng.integers(0, 16, z.shape) * (moved > 0), 0, 255)
+    return inked.reshape(rows, -1).astype(np.float32), digits.target[chosen]
+
+
+@pytest.mark.parametrize("spread", [0, 20])
+def test_a_stamp_in_a_corner_that_is_dark_elsewhere_is_found(spread: int) -> None:
+    """Pixels repeat in honest pictures too; what gives the stamp away is that no reference picture has ink there."""
+    z, y = pictures(ROWS, 11)
+    sound = table(*pictures(400, 12), start=10**6)
+    rng = np.random.default_rng(13)
+    z[np.ix_(POISON, [573, 574, 575])] = 200 + rng.integers(-spread, spread + 1, (POISON.sum(), 3))
+    y[POISON] = 2
+    report = screen(table(z, y), contract(z.shape[1]), trusted=sound)
+    held = np.array(report.rows["verdict"]) == "quarantine"
+    assert held[POISON].mean() > 0.95
+    assert held[~POISON].mean() <= 0.005
+    (found, *_) = failed(report, "screen.spikes")
+    assert {"emb (component 574)", "emb (component 575)", "emb (component 576)"} >= set(
+        found.evidence["columns"]
+    )
+
+
+def test_honest_pictures_come_out_clean() -> None:
+    """No component of them is odd enough to be looked at by itself, and no row is quarantined."""
+    report = screen(table(*pictures(ROWS, 14)), contract(576), trusted=table(*pictures(400, 15), start=10**6))
+    assert (np.array(report.rows["verdict"]) == "quarantine").mean() <= 0.005
+    assert not failed(report, "screen.spikes")
+
+
 def test_a_flood_of_near_copies_of_an_embedding_is_found() -> None:
     """Copies a little off, with another label."""
     z, y = BATCH[0].copy(), BATCH[1].copy()

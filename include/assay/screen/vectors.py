@@ -1,8 +1,9 @@
 """Vectors (embeddings, images) as a bounded number of columns.
 
 A short vector stands as it is, one column per component. Of a longer one the signals get its place along the principal
-directions of the sample (Pearson, 1901), its distance from the space that these span, and those components in which a
-single value comes back although hardly any other does: numbers that a model made seldom repeat, a trigger does.
+directions of the sample (Pearson, 1901), its distance from the space that these span, and those few components that a
+trigger would stand in: one value comes back although hardly any other does (numbers that a model made seldom repeat),
+or far more often than in the reference rows, or rows leave the range that these keep to (a corner that is else dark).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from assay.screen.calibration import excess
 from assay.screen.cells import F64, Mask, whole
 from assay.screen.hashing import U64, mix, salt
 
@@ -22,10 +24,11 @@ SHORT = 24
 
 _DIRECTIONS = 24
 _FIT_ROWS = 2_000
-_REPEATED = 8
+_TELLING = 8
 _LEAST_REPEATS = 6
 _REPEAT_SHARE = 0.002
 _DISTINCT = 0.5
+_UNLIKELY = 0.01
 _LONG = 2.0
 _FAR = 1e30
 _DECIMALS = 6
@@ -90,7 +93,11 @@ def hashes(values: F64, name: str) -> U64:
 
 
 class Basis:
-    """What the vectors of one column are taken apart into, learnt from samples of them.
+    """What the vectors of one column are taken apart into.
+
+    Args:
+        samples: (n, length) vectors of the batch, then of each set of reference rows.
+        length: Components of each vector.
 
     Attributes:
         aspects: Names of the parts, in order.
@@ -103,8 +110,9 @@ class Basis:
         self._centre, self._scale = np.zeros(length), 1.0
         if length > SHORT:
             # Of each table a part: a large batch must not outvote the trusted rows, nor they it.
-            z = np.vstack([np.zeros((0, length)), *(_sound(sample)[:_FIT_ROWS] for sample in samples)])
-            self._kept = _repeating(z)
+            parts = [_sound(sample)[:_FIT_ROWS] for sample in samples]
+            z = np.vstack([np.zeros((0, length)), *parts])
+            self._kept = _telling(z, z[: len(parts[0])], z[len(parts[0]) :]) if parts else []
             self._directions = self._learn(z)
         self.aspects = tuple(f"component {j + 1}" for j in self._kept)
         if self._directions is not None:
@@ -152,12 +160,42 @@ def _sound(values: F64) -> F64:
     return values[~np.isnan(values).any(axis=1)]
 
 
-def _repeating(z: F64) -> list[int]:
-    """Components with hardly any value twice but for one that comes again and again, the most frequent first."""
-    least = max(_LEAST_REPEATS, _REPEAT_SHARE * len(z))
+def _telling(every: F64, batch: F64, reference: F64) -> list[int]:
+    """The components that a trigger may stand in, at most eight of them: those that chance explains least."""
+    low, high = (reference.min(axis=0), reference.max(axis=0)) if len(reference) else (0.0, 0.0)
+    beyond = ((batch < low) | (batch > high)).sum(axis=0)
     found = []
-    for j in range(z.shape[1]):
-        _, counts = np.unique(z[:, j], return_counts=True)
-        if len(counts) >= _DISTINCT * len(z) and counts.max(initial=0) >= least:
-            found.append((-int(counts.max()), j))
-    return sorted(j for _, j in sorted(found)[:_REPEATED])
+    for j in range(every.shape[1]):
+        likely = _repeats(every[:, j])
+        if len(reference):
+            # Either end of the range may be left by as many rows as the reference has there: one each.
+            left = excess(int(beyond[j]), len(batch), 2, len(reference))
+            likely = min(likely, left, _more(batch[:, j], reference[:, j]))
+        if likely * every.shape[1] <= _UNLIKELY:
+            found.append((likely, j))
+    return sorted(j for _, j in sorted(found)[:_TELLING])
+
+
+def _repeats(values: F64) -> float:
+    """P-value of the most frequent value, where hardly any other comes twice; else 1."""
+    from scipy.stats import poisson
+
+    _, counts = np.unique(values, return_counts=True)
+    most = int(counts.max(initial=0))
+    if len(counts) < _DISTINCT * len(values) or most < max(_LEAST_REPEATS, _REPEAT_SHARE * len(values)):
+        return 1.0
+    return float(poisson.sf(most - 1, len(values) / len(counts)))
+
+
+def _more(batch: F64, reference: F64) -> float:
+    """P-value of the value whose share grew most from the reference rows to the batch."""
+    distinct, counts = np.unique(batch, return_counts=True)
+    known, seen = np.unique(reference, return_counts=True)
+    usual = np.where(
+        np.isin(distinct, known), seen[np.searchsorted(known, distinct).clip(max=len(seen) - 1)], 0
+    )
+    grown = counts / len(batch) - usual / len(reference)
+    if not len(grown):
+        return 1.0
+    top = int(grown.argmax())
+    return excess(int(counts[top]), len(batch), int(usual[top]), len(reference))
