@@ -15,6 +15,9 @@ from assay.screen.features import strongest
 _FLOOR = 1e-7
 _LINEAR_ROWS = 6_000
 _TREE_COLUMNS = 400
+_TREE_CELLS = 2_000
+"""Columns times classes that trees look at: boosting grows one tree per class and round."""
+_FINE, _COARSE, _FINE_CELLS = 255, 63, 1_000
 _INDICATORS = 50
 _BOOSTED_CLASSES = 20
 _WEIGHED_ROWS = 1_000
@@ -39,8 +42,7 @@ class Classifier:
 
         self.classes = classes
         self._members: list[tuple[Any, bool]] = []
-        self._seen = strongest(x, y[:, None] == np.unique(y)[:_INDICATORS], _TREE_COLUMNS)
-        self._seen = self._seen[np.isfinite(x[:, self._seen]).any(axis=0)]
+        self._seen = told_by_trees(x, y)
         # Trees cost most of the time of millions of rows: there the small model does without.
         if large or not streaming:
             many = 60 if large and classes <= 3 and len(y) > 1200 else 30
@@ -50,6 +52,7 @@ class Classifier:
                 max_leaf_nodes=15,
                 min_samples_leaf=20 if len(y) > 1000 else 10,
                 l2_regularization=1.0,
+                max_bins=bins(self._seen, y),
                 early_stopping=False,
                 random_state=seed,
             )
@@ -130,6 +133,24 @@ def weigh(
         for model in models:
             assert model is not None
             model.weights = weights
+
+
+def told_by_trees(x: F64, y: I64) -> I64:
+    """The columns that tell most of the label, as many as trees have time for; none without a value.
+
+    Args:
+        x: (n, d), NaN where missing.
+        y: (n,) codes of labels.
+    """
+    classes = np.unique(y)
+    limit = min(_TREE_COLUMNS, max(_TREE_CELLS // len(classes), 100))
+    seen = strongest(x, y[:, None] == classes[:_INDICATORS], limit)
+    return np.asarray(seen[np.isfinite(x[:, seen]).any(axis=0)])
+
+
+def bins(columns: I64, y: I64) -> int:
+    """How many values boosted trees tell apart in a column: of hundreds of columns coarse cuts are enough."""
+    return _COARSE if len(columns) * len(np.unique(y)) > _FINE_CELLS else _FINE
 
 
 def narrow(x: F64) -> NDArray[np.float32]:

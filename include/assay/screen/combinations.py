@@ -22,6 +22,7 @@ SHAPE = 2.0
 
 _MAX_TOKENS = 2_500
 _TOP_PAIRS = 60
+_LEAST_GAIN = 2.0
 _SEEDS = 8
 _COMMON = 0.5
 _WINDOW = 0.25
@@ -80,9 +81,17 @@ class Tokens:
         # Parts of one column go together by nature: a combination holds at most one of them.
         self.own: I64 = np.array([c.column for c in conditions], dtype=np.int64)
         self.columns: I64 = encoder.base[np.array([c.column for c in conditions], dtype=np.int64)]
+        self._together: tuple[NDArray[np.bool_], NDArray[np.float32]] | None = None
         self.matrix = np.zeros((len(mined), len(conditions)), dtype=np.float32)
         for t, rows in enumerate(masks):
             self.matrix[rows, t] = 1.0
+
+    def together(self, rows: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """(tokens, tokens) in how many of some rows two tokens stand together; kept until other rows are asked for."""
+        if self._together is None or not np.array_equal(self._together[0], rows):
+            part = self.matrix[rows]
+            self._together = rows.copy(), part.T @ part
+        return self._together[1]
 
     def nearest(self, condition: Condition) -> int:
         """The token that covers most of a condition; of equals the narrowest."""
@@ -130,17 +139,15 @@ class Search:
         self._values = values
         self._clean = clean
         self._matrix = tokens.matrix[mine]
-        other = tokens.matrix[rest]
         self.rows = float(mine.sum())
-        self._margin = self._matrix.sum(axis=0).astype(np.float64)
-        self._pairs = (self._matrix.T @ self._matrix).astype(np.float32)
-        n = max(float(rest.sum()), 1.0)
-        margin = other.sum(axis=0).astype(np.float64)
-        by_chance = np.outer(margin, margin) / n
+        self._pairs = self._matrix.T @ self._matrix
+        self._margin = np.diagonal(self._pairs).astype(np.float64)
+        # Of many classes each asks for its pairs and for those of all others: the whole is counted once.
+        other = tokens.together(mine | rest) - self._pairs
+        margin = np.diagonal(other)
+        by_chance = np.outer(margin, margin) / np.float32(max(int(rest.sum()), 1))
         # How strongly two tokens attract each other in the other classes, where the trigger is not.
-        with np.errstate(divide="ignore", invalid="ignore"):
-            lift = ((other.T @ other) + 1.0) / (by_chance + 1.0)
-        self._lift = np.log(np.maximum(lift, 1.0)).astype(np.float32)
+        self._lift = np.log(np.maximum((other + 1.0) / (by_chance + 1.0), 1.0)).astype(np.float32)
         # Poison raises its own tokens' rates: reference rows of the class have a say in them.
         rate = np.maximum(self._margin, 0.5) / self.rows
         known = clean.sum(axis=0).astype(np.float64)
@@ -188,32 +195,24 @@ class Search:
     def combinations(self) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
         """Candidates: the most excessive pairs and what they grow to; and pairs of different columns to start from."""
         least = max(5.0, 0.002 * self.rows)
-        log_expected = np.log(self.rows) + self._log_rate[:, None] + self._log_rate[None, :] + self._lift
-        expected = np.exp(log_expected)
+        columns = self._tokens.columns
+        # Of millions of pairs few come often enough to matter.
+        a, b = np.nonzero(np.triu(self._pairs >= least) & (columns[:, None] != columns[None, :]))
+        counts = self._pairs[a, b].astype(np.float64)
+        expected = self.rows * np.exp(self._log_rate[a] + self._log_rate[b] + self._lift[a, b])
         if len(self._clean):
-            together = (self._clean.T @ self._clean).astype(np.float64)
-            expected = self._updated(expected, together)
-        counts = self._pairs
-        with np.errstate(divide="ignore", invalid="ignore"):
-            gain = np.where(
-                counts > 1.3 * expected, counts * np.log(counts / expected) - (counts - expected), 0.0
-            )
-        same = self._tokens.columns[:, None] == self._tokens.columns[None, :]
-        gain[same | (counts < least)] = 0.0
-        gain = np.triu(gain)
-        flat = gain.ravel()
-        top = min(_TOP_PAIRS, int((flat > 2).sum()))
+            expected = self._updated(expected, (self._clean.T @ self._clean)[a, b].astype(np.float64))
+        gain = counts * np.log(counts / expected) - (counts - expected)
+        gain[(counts <= 1.3 * expected) | (gain <= _LEAST_GAIN)] = 0.0
+        best = np.lexsort((b, a, -gain))[: min(_TOP_PAIRS, int((gain > 0).sum()))]
         out: list[tuple[int, ...]] = []
         seeds: dict[tuple[int, int], tuple[int, ...]] = {}
-        if top:
-            best = np.argpartition(-flat, top - 1)[:top]
-            best = best[np.lexsort((best, -flat[best]))]
-            for position in best:
-                a, b = divmod(int(position), len(self._margin))
-                out += self._grow((a, b))
-                if max(self._margin[a], self._margin[b]) > _COMMON * self.rows:
-                    continue
-                seeds.setdefault((int(self._tokens.own[a]), int(self._tokens.own[b])), (a, b))
+        for first, second in zip(a[best].tolist(), b[best].tolist(), strict=True):
+            out += self._grow((first, second))
+            if max(self._margin[first], self._margin[second]) > _COMMON * self.rows:
+                continue
+            own = int(self._tokens.own[first]), int(self._tokens.own[second])
+            seeds.setdefault(own, (first, second))
         return list(dict.fromkeys(out)), list(seeds.values())[:_SEEDS]
 
     def _grow(self, pair: tuple[int, int]) -> list[tuple[int, ...]]:

@@ -12,7 +12,7 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.screen.classifiers import Classifier, narrow, weigh
+from assay.screen.classifiers import Classifier, bins, narrow, told_by_trees, weigh
 from assay.screen.context import Context
 from assay.screen.encoding import F64, I64, Block
 from assay.screen.errors import NotApplicable
@@ -82,11 +82,12 @@ class LabelModels:
         from sklearn.linear_model import LogisticRegression
 
         wide = np.flatnonzero(~np.isin(np.array(self._features.origin), columns))
-        kept = np.setdiff1d(np.flatnonzero(np.isfinite(pool.x).any(axis=0)), columns)
+        pool = pool.take(np.flatnonzero(pool.y >= 0)[:_WITHOUT_ROWS])
+        others = np.setdiff1d(np.arange(pool.x.shape[1]), columns)
+        kept = others[told_by_trees(pool.x[:, others], pool.y)] if len(pool) else others
         if not len(wide) or not len(kept):
             return None
         best = np.zeros((len(block), self.classes))
-        pool = pool.take(np.flatnonzero(pool.y >= 0)[:_WITHOUT_ROWS])
         dense, seen = self._features.transform(pool)[:, wide], self._features.transform(block)[:, wide]
         folds, mine = pool.fold(3), block.fold(3)
         for k in range(3):
@@ -99,6 +100,7 @@ class LabelModels:
                 learning_rate=0.1 if columns else 0.2,
                 min_samples_leaf=20 if columns else 5,
                 max_leaf_nodes=15,
+                max_bins=bins(kept, pool.y),
                 early_stopping=False,
                 random_state=self._seed,
             )
