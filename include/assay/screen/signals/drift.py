@@ -326,7 +326,6 @@ class Drift:
             min_samples_leaf=20,
             l2_regularization=1.0,
             early_stopping=False,
-            class_weight="balanced",
             random_state=self._context.seed % 2**32,
         )
         model.fit(
