@@ -32,9 +32,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from assay.db import Database, LedgerCheckpoint, LedgerEntry, LedgerSubject
 from assay.findings import worst
 from assay.ledger import Ledger, Statement, make_statement, row_hashes, sign_statement
-from assay.ledger.checkpoints import Checkpoint, origin_of, sign_checkpoint
+from assay.ledger.log.checkpoints import Checkpoint, origin_of, sign_checkpoint
 from assay.ledger.merkle import StreamingRoot, leaf_hash
-from assay.ledger.proofs import prove_consistency
+from assay.ledger.outside.proofs import prove_consistency
 from tests import postgres_server
 
 KEY = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"a key for measuring only").digest())

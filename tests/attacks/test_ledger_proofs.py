@@ -16,11 +16,11 @@ import pytest
 
 from assay.db import LedgerCheckpoint
 from assay.ledger import Ledger, ProofError, verify_proof
-from assay.ledger.checkpoints import Checkpoint, origin_of, sign_checkpoint
+from assay.ledger.log.checkpoints import Checkpoint, origin_of, sign_checkpoint
+from assay.ledger.log.tree import inclusion_path
 from assay.ledger.merkle import leaf_hash
-from assay.ledger.statements import sign_statement
-from assay.ledger.tlog import TlogProof
-from assay.ledger.tree import inclusion_path
+from assay.ledger.outside.tlog import TlogProof
+from assay.ledger.statements.envelopes import sign_statement
 from tests.attacks import tampering
 from tests.ledger.support import KEY, OTHER_KEY, Line, filled, small_line, statement
 
@@ -219,8 +219,8 @@ def rename_a_cell(proof: Proof, _: dict[str, Proof]) -> None:
 
 def make_a_snapshot_of_one_row(proof: Proof, _: dict[str, Proof]) -> None:
     """A manifest of the attacker's with a root over a row of the attacker's."""
-    from assay.ledger.rows import hash_cells
-    from assay.ledger.snapshot import SnapshotManifest
+    from assay.ledger.rows.hashing import hash_cells
+    from assay.ledger.rows.snapshot import SnapshotManifest
 
     manifest = SnapshotManifest.from_json(proof["row"]["manifest"].encode())
     proof["row"]["cells"][0][2] = 99

@@ -37,14 +37,13 @@ from assay.ledger import (
     make_manifest,
     make_part,
     make_statement,
-    outside,
     verify_holdings,
 )
-from assay.ledger.checkpoints import open_checkpoint
-from assay.ledger.cosign import cosign
-from assay.ledger.proofs import prove, signed_checkpoint
-from assay.ledger.publish import open_place, publish
-from assay.ledger.witnesses import add_cosignatures
+from assay.ledger.log.checkpoints import open_checkpoint
+from assay.ledger.outside.cosign import cosign
+from assay.ledger.outside.proofs import prove, signed_checkpoint
+from assay.ledger.outside.publish import open_place, publish
+from assay.ledger.outside.witnesses import add_cosignatures
 from assay.store import ObjectStore, put_table, read_table
 from tests.attacks import tampering
 from tests.ledger.support import COLUMNS, KEY, as_owner, content_name, failures, open_log, put_people, sha
@@ -247,7 +246,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> World:
 @pytest.fixture
 def world(original: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """A copy for one attack."""
-    monkeypatch.setattr(outside, "_ANCHOR_PATIENCE", 0.05)
+    monkeypatch.setattr("assay.ledger.outside.compare._ANCHOR_PATIENCE", 0.05)
     folder = Path(shutil.copytree(original.folder, tmp_path / "world"))
     log = Ledger(
         Database(f"sqlite:///{folder / 'log.db'}"), KEY.public_key(), anchor=folder / "ledger-head.txt"

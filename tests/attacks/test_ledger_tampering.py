@@ -18,8 +18,8 @@ from sqlalchemy import Connection, text
 from assay.canonical import canonical_json
 from assay.db import Database
 from assay.findings import Finding, Outcome, worst
-from assay.ledger import Ledger, LedgerError, outside, sign_statement
-from assay.ledger.checkpoints import Checkpoint, origin_of, sign_checkpoint
+from assay.ledger import Ledger, LedgerError, sign_statement
+from assay.ledger.log.checkpoints import Checkpoint, origin_of, sign_checkpoint
 from assay.ledger.merkle import leaf_hash
 from tests.attacks import tampering
 from tests.ledger.support import (
@@ -52,7 +52,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def home(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of that folder for one attack."""
-    monkeypatch.setattr(outside, "_ANCHOR_PATIENCE", 0.05)
+    monkeypatch.setattr("assay.ledger.outside.compare._ANCHOR_PATIENCE", 0.05)
     return Path(shutil.copytree(original, tmp_path / "copy"))
 
 
@@ -411,7 +411,7 @@ def test_the_same_is_found_on_every_database(
     attack: Attack, database_url: str, assay_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is found does not hang on SQLite."""
-    monkeypatch.setattr(outside, "_ANCHOR_PATIENCE", 0.05)
+    monkeypatch.setattr("assay.ledger.outside.compare._ANCHOR_PATIENCE", 0.05)
     log = filled(database_url, assay_home, ENTRIES)
     attack(log)
     expected = dict(ATTACKS[[known for known, _ in ATTACKS].index(attack)][1])

@@ -7,7 +7,8 @@ import base64
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from assay.ledger.checkpoints import (
+from assay.ledger.errors import NoteError
+from assay.ledger.log.checkpoints import (
     MAX_NOTE_BYTES,
     Checkpoint,
     open_checkpoint,
@@ -17,7 +18,6 @@ from assay.ledger.checkpoints import (
     sign_note,
     verifier_key,
 )
-from assay.ledger.errors import NoteError
 from tests.ledger.support import KEY, OTHER_KEY
 
 PUBLIC = KEY.public_key()

@@ -8,11 +8,11 @@ from html.parser import HTMLParser
 import pytest
 
 from assay.ledger import NotInLedger
-from assay.ledger.dossier import Dossier, make_dossier
-from assay.ledger.dossier_html import dossier_html
-from assay.ledger.dossier_pdf import dossier_pdf
+from assay.ledger.dossier.document import Dossier, make_dossier
+from assay.ledger.dossier.html import dossier_html
+from assay.ledger.dossier.pdf import dossier_pdf
 from assay.ledger.exports import history_of
-from assay.ledger.lineage import visible
+from assay.ledger.lineage.graph import visible
 from tests.ledger.told import HOSTILE, SEEN, Told, tell
 
 ALLOWED = {

@@ -9,8 +9,8 @@ import pytest
 
 from assay.errors import AssayError
 from assay.ledger import EnvelopeError, NoLedgerKey, NoteError, ProofError, check_export, export_lines
-from assay.ledger.keys import public_pem
-from assay.ledger.log import Ledger
+from assay.ledger.keys.signing import public_pem
+from assay.ledger.log.ledger import Ledger
 from tests.ledger.support import KEY, OTHER_KEY, filled, open_log, statement
 
 PUBLIC = KEY.public_key()

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from assay.cli import app
 from assay.ledger import STEPS, check_export
-from assay.ledger.keys import public_pem
+from assay.ledger.keys.signing import public_pem
 from tests.ledger.support import as_owner
 from tests.ledger.told import Told, tell
 

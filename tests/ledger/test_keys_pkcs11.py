@@ -15,7 +15,7 @@ from assay.db import open_database
 from assay.findings import Outcome, worst
 from assay.ledger import LedgerKeyError, model_key, open_ledger, public_key_path, sign_statement, signing_key
 from assay.ledger import verify_envelope as verify
-from assay.ledger.pkcs11_keys import TokenEd25519, TokenUri, pin_of
+from assay.ledger.keys.pkcs11 import TokenEd25519, TokenUri, pin_of
 from assay.model import check_signature, sign_bundle
 from tests.ledger.support import settings, statement
 

@@ -31,7 +31,7 @@ from assay.ledger import (
     signing_key,
     verify_envelope,
 )
-from assay.ledger.checkpoints import Checkpoint, open_checkpoint, sign_checkpoint
+from assay.ledger.log.checkpoints import Checkpoint, open_checkpoint, sign_checkpoint
 from assay.ledger.merkle import StreamingRoot, leaf_hash
 from tests.ledger.support import KEY, OTHER_KEY, as_owner, failures, filled, open_log, settings, statement
 
@@ -147,7 +147,7 @@ def test_a_statement_out_of_the_log_may_be_signed_by_any_of_its_keys(rotated: Le
 
 def test_a_rotation_that_the_new_key_did_not_accept_is_found(rotated: Ledger, tmp_path: Path) -> None:
     """Whoever has the old key alone cannot hand the log on to a key that is not theirs, nor to one at another place."""
-    from assay.ledger.rotation import rotation_statement
+    from assay.ledger.log.rotation import rotation_statement
 
     entry = rotated.entry(3)
     assert entry is not None
@@ -158,7 +158,7 @@ def test_a_rotation_that_the_new_key_did_not_accept_is_found(rotated: Ledger, tm
     )
     document["predicate"]["new"] = json.loads(elsewhere.payload)["predicate"]["new"]
     from assay.canonical import canonical_json
-    from assay.ledger.statements import Statement
+    from assay.ledger.statements.envelopes import Statement
 
     unaccepted = Statement(entry.predicate_type, (), (), canonical_json(document))
     for forged in (sign_statement(unaccepted, KEY), sign_statement(elsewhere, KEY), entry.envelope[:-5]):

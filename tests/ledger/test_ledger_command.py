@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from assay.ledger import Ledger, check_export, load_public_key, public_key_path, signing_key
-from assay.ledger.keys import public_pem
+from assay.ledger.keys.signing import public_pem
 from tests.ledger import support
 from tests.ledger.command import run
 from tests.ledger.support import OTHER_KEY, as_owner, content_name, sha

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import text
 
 from assay.ledger import Ledger, Witness, open_checkpoint, public_key_path
-from assay.ledger.cosign import cosign
+from assay.ledger.outside.cosign import cosign
 from tests.ledger import support
 from tests.ledger.command import run
 from tests.ledger.support import OTHER_KEY, as_owner, statement

@@ -313,7 +313,7 @@ def test_a_process_that_is_killed_loses_no_acknowledged_entry(
     database_url: str, assay_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGKILL in the middle of appends, several times: what was acknowledged is there, and the log verifies."""
-    monkeypatch.setattr("assay.ledger.outside._ANCHOR_PATIENCE", 0.05)
+    monkeypatch.setattr("assay.ledger.outside.compare._ANCHOR_PATIENCE", 0.05)
     open_log(database_url, assay_home).database.dispose()
     acknowledged: list[int] = []
     for round_ in range(3):

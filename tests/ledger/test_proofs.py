@@ -25,7 +25,7 @@ from assay.ledger import (
     row_hash,
     verify_proof,
 )
-from assay.ledger.keys import public_pem
+from assay.ledger.keys.signing import public_pem
 from assay.store import put_table
 from tests.ledger.support import (
     COLUMNS,
@@ -162,7 +162,7 @@ def test_a_row_of_a_snapshot_that_was_never_admitted_cannot_be_proved(line: Line
 
 def test_too_many_statements_for_one_proof_are_refused(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message says how to ask for fewer."""
-    monkeypatch.setattr("assay.ledger.proofs.MAX_STATEMENTS", 2)
+    monkeypatch.setattr("assay.ledger.outside.proofs.MAX_STATEMENTS", 2)
     with pytest.raises(NotInLedger, match="a proof holds 2"):
         line.log.prove(line.models[1])
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from assay.canonical import canonical_json
 from assay.ledger import Ledger, ProofError, prove, sign_statement, verify_proof
-from assay.ledger.keys import public_pem
+from assay.ledger.keys.signing import public_pem
 from tests.ledger.support import KEY, OTHER_KEY, filled, sha, statement
 
 VERIFIER = Path(__file__).resolve().parents[2] / "docs" / "verify" / "verify.py"

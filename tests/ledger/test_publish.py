@@ -11,9 +11,9 @@ import pytest
 from assay.errors import UsageError
 from assay.findings import Outcome, worst
 from assay.ledger import Ledger, LedgerError, NoteError, Witness, open_checkpoint
-from assay.ledger.cosign import cosign
-from assay.ledger.publish import PlaceUnreachable, Published, open_place, publish, read_place
-from assay.ledger.witnesses import add_cosignatures
+from assay.ledger.outside.cosign import cosign
+from assay.ledger.outside.publish import PlaceUnreachable, Published, open_place, publish, read_place
+from assay.ledger.outside.witnesses import add_cosignatures
 from tests.ledger.support import KEY, OTHER_KEY, failures, filled, statement
 
 PUBLIC = KEY.public_key()

@@ -23,7 +23,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.ledger.rows import hash_cells, row_cells, row_hash, row_hashes
+from assay.ledger.rows.hashing import hash_cells, row_cells, row_hash, row_hashes
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "rows-v2.json").read_text(encoding="utf-8"))
 STANDALONE = Path(__file__).resolve().parents[2] / "docs" / "verify" / "verify.py"

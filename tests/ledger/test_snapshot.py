@@ -12,8 +12,8 @@ import pytest
 from assay.findings import Outcome
 from assay.ledger.errors import RowError, SnapshotError
 from assay.ledger.merkle import root
-from assay.ledger.rows import row_hashes
-from assay.ledger.snapshot import (
+from assay.ledger.rows.hashing import row_hashes
+from assay.ledger.rows.snapshot import (
     META,
     META_FIELDS,
     Part,

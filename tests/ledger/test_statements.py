@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from assay.canonical import canonical_json
 from assay.ledger.errors import EnvelopeError, StatementError
-from assay.ledger.statements import (
+from assay.ledger.statements.envelopes import (
     MAX_PAYLOAD_BYTES,
     PAYLOAD_TYPE,
     STATEMENT_TYPE,

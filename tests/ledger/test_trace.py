@@ -27,7 +27,7 @@ from assay.ledger import (
     sign_statement,
     trace,
 )
-from assay.ledger.statements import index_key
+from assay.ledger.statements.envelopes import index_key
 from assay.store import put_table
 from tests.ledger.support import (
     COLUMNS,
@@ -216,7 +216,7 @@ def test_long_names_are_traced(own_line: Line) -> None:
 def test_a_long_chain_is_followed_in_portions(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     """More names than a query takes."""
     expected = steps(line, line.models[1])
-    monkeypatch.setattr("assay.ledger.lineage._CHUNK", 2)
+    monkeypatch.setattr("assay.ledger.lineage.graph._CHUNK", 2)
     assert steps(line, line.models[1]) == expected
 
 

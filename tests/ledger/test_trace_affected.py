@@ -16,8 +16,8 @@ from assay.db import Snapshot, put_snapshot
 from assay.errors import UsageError
 from assay.findings import Outcome
 from assay.ledger import NotInLedger, make_manifest, trace
-from assay.ledger.affected import ROWS, Affected, affected, affected_rows
-from assay.ledger.keys import public_pem
+from assay.ledger.keys.signing import public_pem
+from assay.ledger.lineage.affected import ROWS, Affected, affected, affected_rows
 from tests.ledger.support import COLUMNS, as_owner, content_name, sha
 from tests.ledger.told import HOSTILE, KEYS, Told, tell
 

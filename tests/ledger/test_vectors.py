@@ -15,14 +15,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from assay.ledger import Witness, sign_statement, verify_envelope
-from assay.ledger.checkpoints import Checkpoint, note_parts, open_checkpoint, origin_of
-from assay.ledger.cosign import cosign, cosigned_at
 from assay.ledger.errors import NoteError, ProofError
-from assay.ledger.keys import key_id, public_pem
+from assay.ledger.keys.signing import key_id, public_pem
+from assay.ledger.log.checkpoints import Checkpoint, note_parts, open_checkpoint, origin_of
 from assay.ledger.merkle import EMPTY_ROOT, leaf_hash, verify_consistency, verify_inclusion
-from assay.ledger.proofs import prove_consistency, signed_checkpoint
-from assay.ledger.statements import PAYLOAD_TYPE
-from assay.ledger.tlog import ConsistencyProof, TlogProof
+from assay.ledger.outside.cosign import cosign, cosigned_at
+from assay.ledger.outside.proofs import prove_consistency, signed_checkpoint
+from assay.ledger.outside.tlog import ConsistencyProof, TlogProof
+from assay.ledger.statements.envelopes import PAYLOAD_TYPE
 from tests.ledger.support import KEY, OTHER_KEY, filled, statement
 
 VECTORS = json.loads(

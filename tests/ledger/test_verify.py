@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from assay.db import Database
 from assay.findings import Outcome, Scope, worst
-from assay.ledger import Ledger, outside
+from assay.ledger import Ledger
 from tests.ledger.support import KEY, as_owner, failures, filled, open_log, statement
 
 
@@ -94,7 +94,7 @@ def test_an_anchor_that_is_behind_is_told(
     url: str, assay_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process died before it wrote the anchor: the newest entries are not vouched for until the next append."""
-    monkeypatch.setattr(outside, "_ANCHOR_PATIENCE", 0.1)
+    monkeypatch.setattr("assay.ledger.outside.compare._ANCHOR_PATIENCE", 0.1)
     log = filled(url, assay_home, 3)
     Ledger(log.database, KEY).append(statement(3))
     finding = log.verify()[-1]
@@ -108,7 +108,7 @@ def test_many_failures_are_named_up_to_a_limit_and_counted(
     url: str, assay_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A report on a ruined log stays readable, and says how much it leaves out."""
-    monkeypatch.setattr("assay.ledger.report.MAX_NAMED", 4)
+    monkeypatch.setattr("assay.ledger.audit.report.MAX_NAMED", 4)
     log = filled(url, assay_home, 12)
     with as_owner(log.database) as connection:
         connection.execute(text("UPDATE ledger_entry SET leaf_hash = 'x'"))
@@ -121,7 +121,7 @@ def test_a_log_of_several_batches_is_checked_in_order(
     url: str, assay_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is lost where one batch ends and the next begins."""
-    monkeypatch.setattr("assay.ledger.log._BATCH", 4)
+    monkeypatch.setattr("assay.ledger.log.ledger._BATCH", 4)
     log = filled(url, assay_home, 11)
     assert worst(finding.outcome for finding in log.verify()) is Outcome.PASSED
     with as_owner(log.database) as connection:

@@ -16,11 +16,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from assay.ledger import ProofError, Witness, verify_proof
-from assay.ledger.checkpoints import open_checkpoint
-from assay.ledger.cosign import cosign
-from assay.ledger.keys import public_pem
-from assay.ledger.proofs import signed_checkpoint
-from assay.ledger.witnesses import add_cosignatures
+from assay.ledger.keys.signing import public_pem
+from assay.ledger.log.checkpoints import open_checkpoint
+from assay.ledger.outside.cosign import cosign
+from assay.ledger.outside.proofs import signed_checkpoint
+from assay.ledger.outside.witnesses import add_cosignatures
 from tests.ledger.support import KEY, OTHER_KEY, Line, small_line
 
 PROGRAM = Path(__file__).resolve().parents[2] / "docs" / "verify" / "verify.py"
@@ -219,7 +219,7 @@ def test_every_line_of_a_checkpoint_and_a_path_counts(
 
 def test_both_verifiers_read_every_kind_of_cell_alike(verifier: ModuleType) -> None:
     """The stand-alone encoding of cells is the ledger's."""
-    from assay.ledger.rows import _cell_bytes
+    from assay.ledger.rows.hashing import _cell_bytes
 
     cells: list[tuple[str, Any]] = [
         ("null", None), ("boolean", True), ("integer", -(2**63)), ("unsigned", 2**64 - 1), ("double", 0.1),

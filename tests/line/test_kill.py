@@ -28,7 +28,7 @@ from assay.db import (
     list_models,
 )
 from assay.findings import Answer, Outcome
-from assay.ledger.statements import read_unverified
+from assay.ledger.statements.envelopes import read_unverified
 from tests.line import victim
 from tests.line.conftest import PROJECT, Town, moved
 

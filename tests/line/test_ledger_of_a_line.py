@@ -15,10 +15,10 @@ from assay.canonical import file_sha256
 from assay.db import champion, list_deliveries
 from assay.findings import Answer, Outcome, worst
 from assay.ledger import STEPS, rotate_key, trace
-from assay.ledger.affected import affected
-from assay.ledger.dossier import make_dossier
-from assay.ledger.dossier_html import dossier_html
+from assay.ledger.dossier.document import make_dossier
+from assay.ledger.dossier.html import dossier_html
 from assay.ledger.exports import croissant, cyclonedx, history_of, openlineage_events, prov_document
+from assay.ledger.lineage.affected import affected
 from assay.line import (
     admit,
     approve_model,

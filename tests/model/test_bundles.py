@@ -369,7 +369,7 @@ def test_a_key_that_cannot_be_used_is_not_checked(
     """Missing, garbage, cut off, of another kind: the signature was not looked at, and nothing is loaded."""
     key = tmp_path / "key.pem"
     if content == "ed25519":
-        from assay.ledger.keys import public_pem
+        from assay.ledger.keys.signing import public_pem
 
         key.write_bytes(public_pem(keys.ledger.public_key()))
     elif isinstance(content, bytes):

@@ -164,7 +164,7 @@ def test_verify_needs_both_public_keys_and_nothing_else(
     call: Call, sealed: Path, keys: Keys, tmp_path: Path, assay_home: Path
 ):
     """On a machine without any state: 0 with both keys, 3 without one of them, and no state is made."""
-    from assay.ledger.keys import public_pem
+    from assay.ledger.keys.signing import public_pem
 
     ledger = tmp_path / "ledger.pub.pem"
     ledger.write_bytes(public_pem(keys.ledger.public_key()))
@@ -271,7 +271,7 @@ def test_verify_of_a_model_of_flux_without_julia_is_not_checked(
     call: Call, bundle: Path, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Exit 3 with the reason; the portable weights are described all the same."""
-    from assay.ledger.keys import public_pem
+    from assay.ledger.keys.signing import public_pem
 
     monkeypatch.setenv("PYTHON_JULIACALL_EXE", "/nowhere/julia")
     support.as_flux(bundle)

@@ -36,9 +36,9 @@ from assay.ledger import (
     verify_proof,
 )
 from assay.ledger import trace as trace_through
-from assay.ledger.affected import ROWS, affected_rows
-from assay.ledger.holdings import verify_holdings
-from assay.ledger.lineage import visible
+from assay.ledger.audit.holdings import verify_holdings
+from assay.ledger.lineage.affected import ROWS, affected_rows
+from assay.ledger.lineage.graph import visible
 from assay.store import ObjectStore
 
 app = typer.Typer(

@@ -19,7 +19,7 @@ from assay.commands._shared import JsonFlag, database, emit, guarded, object_sto
 from assay.db import champion, latest_snapshot, list_models
 from assay.errors import UsageError
 from assay.ledger import Ledger, export_lines, open_ledger, predicate_type, rotate_key, schema_of
-from assay.ledger.predicates import PREDICATES
+from assay.ledger.statements.predicates import PREDICATES
 
 _NAMESPACE = "assay"
 
@@ -176,9 +176,9 @@ def _pieces(log: Ledger, format: Format, what: str | None) -> Iterator[bytes]:
             snapshot = _snapshot(log, what)
             yield _document(exports.croissant(exports.history_of(log, store, snapshot), snapshot))
         case Format.HTML | Format.PDF:
-            from assay.ledger.dossier import make_dossier
-            from assay.ledger.dossier_html import dossier_html
-            from assay.ledger.dossier_pdf import dossier_pdf
+            from assay.ledger.dossier.document import make_dossier
+            from assay.ledger.dossier.html import dossier_html
+            from assay.ledger.dossier.pdf import dossier_pdf
 
             model = _model(log, what)
             dossier = make_dossier(exports.history_of(log, store, model), model)

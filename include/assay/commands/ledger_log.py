@@ -13,12 +13,12 @@ from rich.markup import escape
 from assay.commands._shared import JsonFlag, database, emit, existing, guarded, settings
 from assay.errors import UsageError
 from assay.ledger import Ledger, Witness, load_public_key, open_ledger
-from assay.ledger.checkpoints import MAX_NOTE_BYTES, open_checkpoint, verifier_key
-from assay.ledger.proofs import prove_consistency, signed_checkpoint
-from assay.ledger.publish import Place, open_place
-from assay.ledger.publish import publish as publish_at
-from assay.ledger.tlog import ConsistencyProof
-from assay.ledger.witnesses import add_cosignatures
+from assay.ledger.log.checkpoints import MAX_NOTE_BYTES, open_checkpoint, verifier_key
+from assay.ledger.outside.proofs import prove_consistency, signed_checkpoint
+from assay.ledger.outside.publish import Place, open_place
+from assay.ledger.outside.publish import publish as publish_at
+from assay.ledger.outside.tlog import ConsistencyProof
+from assay.ledger.outside.witnesses import add_cosignatures
 
 PlaceOption = Annotated[
     list[str] | None,

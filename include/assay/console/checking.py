@@ -39,9 +39,9 @@ def main() -> None:
     """Check, and say what was found as soon as it is known."""
     from assay.db import open_database
     from assay.ledger import open_ledger
-    from assay.ledger.cosign import Witness
-    from assay.ledger.holdings import verify_holdings
-    from assay.ledger.publish import open_place
+    from assay.ledger.audit.holdings import verify_holdings
+    from assay.ledger.outside.cosign import Witness
+    from assay.ledger.outside.publish import open_place
     from assay.store import open_store
 
     settings = unpacked(sys.stdin.read())

@@ -17,8 +17,8 @@ from assay.console.rowindex import Numbers
 from assay.console.shelf import Shelf
 from assay.db import get_run
 from assay.errors import AssayError
-from assay.ledger.rows import row_hashes
-from assay.ledger.snapshot import META_FIELDS, ROW_HASH
+from assay.ledger.rows.hashing import row_hashes
+from assay.ledger.rows.snapshot import META_FIELDS, ROW_HASH
 from assay.line.cells import number
 from assay.train.rowlosses import EPOCHS
 

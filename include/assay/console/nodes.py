@@ -21,8 +21,8 @@ from assay.db import (
     SnapshotDelivery,
 )
 from assay.errors import AssayError
-from assay.ledger.log import lookup_key
-from assay.ledger.statements import read_unverified
+from assay.ledger.log.ledger import lookup_key
+from assay.ledger.statements.envelopes import read_unverified
 from assay.line.cells import cells
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def _row(walk: Walk, name: str) -> Node | None:
 
 def _recount(made: Node, found: FoundRow) -> None:
     """Compute a row's hash again from its values."""
-    from assay.ledger.rows import hash_cells
+    from assay.ledger.rows.hashing import hash_cells
 
     if hash_cells(found.cells) != found.row_hash:
         made.problems.append(f"the row in {found.snapshot_id} does not have the hash that is kept beside it")

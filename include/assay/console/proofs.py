@@ -17,7 +17,7 @@ from assay.console.errors import BadQuery
 from assay.console.reproduce import commands
 from assay.findings import Outcome, worst
 from assay.ledger.errors import NotInLedger
-from assay.ledger.proofs import prove
+from assay.ledger.outside.proofs import prove
 from assay.line.cells import facts
 
 PROVABLE = ("row", "model", "statement", "delivery", "case", "snapshot", "run", "decision", "promotion")

@@ -15,7 +15,7 @@ from assay.console.paging import merged
 from assay.db import Case, latest_snapshot
 from assay.errors import AssayError
 from assay.ledger.errors import NotInLedger
-from assay.ledger.lookup import find_rows, scalar_of
+from assay.ledger.rows.lookup import find_rows, scalar_of
 
 if TYPE_CHECKING:
     from assay.ledger import FoundRow

@@ -19,7 +19,7 @@ from assay.db import (
     Snapshot,
 )
 from assay.errors import AssayError
-from assay.ledger.statements import read_unverified
+from assay.ledger.statements.envelopes import read_unverified
 
 KINDS = (
     "publisher",

@@ -26,9 +26,9 @@ from assay.db import (
     Snapshot,
 )
 from assay.errors import AssayError
-from assay.ledger.log import lookup_key
-from assay.ledger.lookup import find_hash
-from assay.ledger.statements import read_unverified
+from assay.ledger.log.ledger import lookup_key
+from assay.ledger.rows.lookup import find_hash
+from assay.ledger.statements.envelopes import read_unverified
 from assay.line.cells import facts
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from assay.db import champion
 from assay.demo.stage import Stage
 from assay.findings import Outcome, worst
 from assay.ledger import public_key_path, trace
-from assay.ledger.dossier import make_dossier
-from assay.ledger.dossier_html import dossier_html
+from assay.ledger.dossier.document import make_dossier
+from assay.ledger.dossier.html import dossier_html
 from assay.ledger.exports import history_of
 from assay.line import Line
 from assay.quarantine import case_rows, list_cases

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from assay.demo.stage import Stage
 from assay.demo.story import Story
-from assay.ledger.lineage import visible
+from assay.ledger.lineage.graph import visible
 
 
 def as_dict(story: Story, facts: dict[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,12 @@
-"""The ledger: signed statements about every step, in an append-only Merkle log that anyone can check offline."""
+"""The ledger: signed statements about every step, in an append-only Merkle log that anyone can check offline.
 
-from assay.ledger.anchor import AnchorNotWritten
-from assay.ledger.checkpoints import Checkpoint, open_checkpoint, verifier_key
+From the bottom up, each resting on those before it: `keys` sign `statements`; `rows` hashes what they tell of; the
+`log` keeps them; `outside` holds what can be checked without it; `audit` checks everything; `lineage` follows what came
+from what, and `exports` and `dossier` tell it in the forms that others read.
+"""
+
+from assay.ledger.audit.holdings import verify_holdings
 from assay.ledger.code import code_version
-from assay.ledger.cosign import Witness
 from assay.ledger.errors import (
     EnvelopeError,
     KeyNotWritten,
@@ -18,8 +21,8 @@ from assay.ledger.errors import (
     StatementError,
 )
 from assay.ledger.exports.jsonl import check_export, export_lines
-from assay.ledger.holdings import verify_holdings
-from assay.ledger.keys import (
+from assay.ledger.keys.ring import KeyRing
+from assay.ledger.keys.signing import (
     key_id,
     ledger_public_key,
     load_public_key,
@@ -27,17 +30,18 @@ from assay.ledger.keys import (
     public_key_path,
     signing_key,
 )
-from assay.ledger.lineage import Step, Trace, trace
-from assay.ledger.log import Entry, Ledger, open_ledger
-from assay.ledger.lookup import FoundRow, find_rows, read_manifest
+from assay.ledger.lineage.graph import Step, Trace, trace
+from assay.ledger.log.anchor import AnchorNotWritten
+from assay.ledger.log.checkpoints import Checkpoint, open_checkpoint, verifier_key
+from assay.ledger.log.ledger import Entry, Ledger, open_ledger
+from assay.ledger.log.rotate import Rotated, rotate_key
+from assay.ledger.log.rotation import ring_in
 from assay.ledger.merkle import StreamingRoot
-from assay.ledger.predicates import BUILD_TYPE, BUILDER, PREDICATES, check_predicate, schema_of
-from assay.ledger.proofs import Proved, prove, verify_proof
-from assay.ledger.ring import KeyRing
-from assay.ledger.rotate import Rotated, rotate_key
-from assay.ledger.rotation import ring_in
-from assay.ledger.rows import row_hash, row_hashes
-from assay.ledger.snapshot import (
+from assay.ledger.outside.cosign import Witness
+from assay.ledger.outside.proofs import Proved, prove, verify_proof
+from assay.ledger.rows.hashing import row_hash, row_hashes
+from assay.ledger.rows.lookup import FoundRow, find_rows, read_manifest
+from assay.ledger.rows.snapshot import (
     META,
     META_FIELDS,
     Part,
@@ -47,7 +51,7 @@ from assay.ledger.snapshot import (
     make_part,
     verify_snapshot,
 )
-from assay.ledger.statements import (
+from assay.ledger.statements.envelopes import (
     STEPS,
     Resource,
     Statement,
@@ -56,6 +60,7 @@ from assay.ledger.statements import (
     sign_statement,
     verify_envelope,
 )
+from assay.ledger.statements.predicates import BUILD_TYPE, BUILDER, PREDICATES, check_predicate, schema_of
 
 __all__ = [
     "BUILDER",

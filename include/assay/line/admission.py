@@ -23,7 +23,7 @@ from assay.db import (
 )
 from assay.intake.tables import table_schema
 from assay.ledger import META_FIELDS, Part, annotate, make_manifest, make_part, row_hashes
-from assay.ledger.snapshot import ROW_HASH
+from assay.ledger.rows.snapshot import ROW_HASH
 from assay.line.context import Line
 from assay.line.errors import SnapshotConflict
 from assay.line.inspect import failing_numbers, quarantined_numbers

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from assay.db import get_run
 from assay.errors import UsageError
-from assay.ledger.snapshot import ROW_HASH, SOURCE
+from assay.ledger.rows.snapshot import ROW_HASH, SOURCE
 from assay.line.context import Line
 from assay.store import read_table
 from assay.train import RunResult, TrainRequest

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from assay.canonical import file_sha256
 from assay.findings import Finding, Outcome
 from assay.ledger import EnvelopeError
-from assay.ledger.statements import read_unverified
+from assay.ledger.statements.envelopes import read_unverified
 from assay.model.answers import failed, passed
 from assay.model.architecture import check_network, check_numbers, check_preprocessing, check_weights
 from assay.model.history import check_curve, check_privacy, check_sources_named

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from assay.canonical import utc_now
 from assay.db import Database, LedgerEntry, Notification
 from assay.ledger import EnvelopeError, Ledger, Statement, predicate_type
-from assay.ledger.statements import verify_envelope
+from assay.ledger.statements.envelopes import verify_envelope
 from assay.notify.events import EVENTS, STEPS, Event, event_of
 from assay.notify.targets import Target
 

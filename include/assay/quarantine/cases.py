@@ -19,8 +19,8 @@ from sqlalchemy.orm import Session
 from assay.canonical import canonical_json
 from assay.contract import Review
 from assay.db import Case, Database, Decision, Delivery
-from assay.ledger.casenames import case_digest
-from assay.ledger.casenames import case_id as id_of
+from assay.ledger.rows.casenames import case_digest
+from assay.ledger.rows.casenames import case_id as id_of
 from assay.quarantine.errors import CaseUnknown
 from assay.quarantine.rows import ADDED, Numbers, held_numbers, keep_rows, numbers_digest
 from assay.store import ObjectStore, read_table

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from assay.ledger.casenames import case_digest, digest_of_numbers
+from assay.ledger.rows.casenames import case_digest, digest_of_numbers
 from assay.quarantine.errors import DecisionRefused
 from assay.store import ObjectStore, StoreCorrupt, Stored, put_table, read_table
 

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from assay.canonical import content_id
 from assay.db import Case, Database, Decision
-from assay.ledger.casenames import case_digest, digest_of_numbers
-from assay.ledger.casenames import case_id as id_of
+from assay.ledger.rows.casenames import case_digest, digest_of_numbers
+from assay.ledger.rows.casenames import case_id as id_of
 from assay.quarantine.cases import CaseView, case_numbers, find_case, views
 from assay.quarantine.closing import after_others, refuse_closed
 from assay.quarantine.errors import DecisionRefused

@@ -11,11 +11,11 @@ from sqlalchemy import func, select
 
 from assay.db import Database, FindingRow, LedgerEntry, Run, Snapshot, get_snapshot
 from assay.ledger.errors import LedgerError, NotInLedger
-from assay.ledger.lineage import trace
-from assay.ledger.log import Ledger
-from assay.ledger.lookup import read_manifest
-from assay.ledger.snapshot import SnapshotManifest, open_part
-from assay.ledger.statements import Resource, Statement, verify_envelope
+from assay.ledger.lineage.graph import trace
+from assay.ledger.log.ledger import Ledger
+from assay.ledger.rows.lookup import read_manifest
+from assay.ledger.rows.snapshot import SnapshotManifest, open_part
+from assay.ledger.statements.envelopes import Resource, Statement, verify_envelope
 from assay.store import ObjectStore
 
 _BEGINNING = "1970-01-01T00:00:00Z"

@@ -10,12 +10,12 @@ from sqlalchemy import select
 
 from assay.canonical import canonical_json
 from assay.db import LedgerCheckpoint
-from assay.ledger.checkpoints import open_checkpoint, verifier_key
 from assay.ledger.errors import ProofError
-from assay.ledger.keys import parse_public_key, public_pem
-from assay.ledger.log import Ledger, batches
+from assay.ledger.keys.signing import parse_public_key, public_pem
+from assay.ledger.log.checkpoints import open_checkpoint, verifier_key
+from assay.ledger.log.ledger import Ledger, batches
 from assay.ledger.merkle import StreamingRoot, leaf_hash
-from assay.ledger.statements import verify_envelope
+from assay.ledger.statements.envelopes import verify_envelope
 
 FORMAT = "https://assay.dev/ledger/v1"
 

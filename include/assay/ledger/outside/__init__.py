@@ -1,0 +1,1 @@
+"""What holds without our database: proofs, published checkpoints, witnesses, and the log compared with them."""
