@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from assay.contract.models import Contract
-from assay.findings import Finding, Outcome
+from assay.findings import Finding, Outcome, Verdict
 from assay.screen import ScreenReport, screen
 from tests.screen import attacks
 
@@ -158,6 +158,43 @@ def test_values_out_of_range_are_quarantined_even_when_there_are_three() -> None
     assert np.flatnonzero(held(report)).tolist() == [3, 5, 70, 900]
     assert "x02 = 500" in reasons(report, 3)
     assert "infinity" in reasons(report, 5)
+
+
+def test_values_just_past_a_bound_are_among_the_first() -> None:
+    """An amount is zero or more, and often zero: how little below zero a value lies does not excuse it."""
+    frame, rng = blobs(), np.random.default_rng(21)
+    frame["x07"] = np.where(rng.random(len(frame)) < 0.2, 0.0, rng.exponential(10.0, len(frame)))
+    case = attacks.make_case(frame, "clean", 0, 10, rows=ROWS, trusted=TRUSTED)
+    assert held(run(case)).mean() <= 0.005
+    batch = case.batch.copy()
+    batch.loc[[3, 70, 900], "x07"] = [-0.2, -0.5, -1.0]
+    score = screen(batch, case.contract, trusted=case.trusted).rows["score"].to_numpy()
+    assert set(np.argsort(-score)[:15]) >= {3, 70, 900}
+
+
+def test_labels_that_the_contract_does_not_know_are_quarantined() -> None:
+    """No model has an opinion on them, and that must not pass for a good one; in one row as in all of them."""
+    case = attacks.make_case(blobs(), "clean", 0, 9, rows=ROWS, trusted=TRUSTED)
+    batch = case.batch.copy()
+    batch.loc[[3, 70, 900], "label"] = "neither"
+    report = screen(batch, case.contract, trusted=case.trusted)
+    assert np.flatnonzero(held(report)).tolist() == [3, 70, 900]
+    assert "none of the contract's classes" in reasons(report, 3)
+    every = screen(case.batch.assign(label="neither"), case.contract, trusted=case.trusted)
+    assert held(every).all()
+    assert every.verdict is not Verdict.ACCEPT
+
+
+@pytest.mark.parametrize("nullable", [True, False])
+def test_a_missing_label_is_quarantined_where_the_contract_wants_one(nullable: bool) -> None:
+    """A label that may be missing is no fault."""
+    case = attacks.make_case(blobs(), "clean", 0, 9, rows=ROWS, trusted=TRUSTED)
+    raw = case.contract.model_dump(mode="json", by_alias=True)
+    raw["schema"]["columns"]["label"]["nullable"] = nullable
+    batch = case.batch.copy()
+    batch.loc[[3, 70], "label"] = None
+    found = held(screen(batch, Contract.model_validate(raw), trusted=case.trusted))
+    assert np.flatnonzero(found).tolist() == ([] if nullable else [3, 70])
 
 
 def test_heavy_tails_are_no_garbage() -> None:

@@ -67,6 +67,10 @@ def judge(screening: _Screening, context: Context, blocks: Iterator[Block]) -> S
     labels = next((i for i, s in enumerate(screening.soft) if s.name == "labels"), None)
     within = screening.sources is not None and labels is not None and bool(screening.sources.excess)
 
+    if within and screening.sources is not None and labels is not None:
+        null = context.pool.take(context.null)
+        screening.sources.calibrate(null, screening.soft[labels].score(null))
+
     def one(block: Block) -> tuple[Any, ...]:
         raw = screening.raw_scores(block)
         signals, fused = screening.fused(block, raw, context)
@@ -84,10 +88,11 @@ def judge(screening: _Screening, context: Context, blocks: Iterator[Block]) -> S
                 p[sure] = np.minimum(p[sure], _SURE)
         # A group's members share its p-value: among them the rows that are odd in themselves come first.
         p[hard] *= 0.5 + soft[hard] / 2
-        named, own = np.zeros(0, dtype=bool), np.zeros(0)
+        named, own = np.zeros(0, dtype=np.int64), np.zeros(0)
         if within and screening.sources is not None and labels is not None:
-            named, own = screening.sources.named(block), raw[:, labels]
+            named, own = screening.sources.accused(block), raw[:, labels]
             p = np.minimum(p, screening.sources.suspicion(block, own))
+            own = screening.sources.within(block, own)
         return p, soft, signals.astype(np.float32), hard, ~block.known, named, own
 
     parts = list(zip(*_in_parallel(one, blocks, context.streaming), strict=True))
@@ -104,11 +109,13 @@ def judge(screening: _Screening, context: Context, blocks: Iterator[Block]) -> S
             if gate > _GATE:
                 cut = -1.0
     in_source = np.zeros(len(soft), dtype=bool)
-    if within:
-        named, own = np.concatenate(named_parts) & fresh, np.concatenate(label_parts)
-        # Only the clean share of a source's rows can be false discoveries (Storey, 2002).
-        clean = 1 - min(screening.sources.excess.values(), default=0.0) if screening.sources else 1.0
-        in_source = named & (own <= false_discovery_cut(own[named], rate / clean))
+    if within and screening.sources is not None:
+        named, own = np.concatenate(named_parts), np.concatenate(label_parts)
+        for code in screening.sources.excess:
+            mine = (named == code) & fresh
+            # Only the clean share of a source's rows can be false discoveries (Storey, 2002).
+            limit = rate / screening.sources.clean(code)
+            in_source |= mine & (own <= false_discovery_cut(own[mine], limit))
     return Scored(
         p_value=np.concatenate(p_parts),
         soft=soft,

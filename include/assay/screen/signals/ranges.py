@@ -24,6 +24,8 @@ _SHAPE = 0.15
 _NEW_LEVEL = 3.0
 _EXCEPTION = 6.0
 _LEAST = 10
+# Continuous values do not meet at their end: where this share of the rows stands exactly there, it is a bound.
+_AT_BOUND = 0.02
 
 
 class Ranges:
@@ -62,15 +64,28 @@ class Ranges:
         low, high = self._limits
         with np.errstate(invalid="ignore"):
             out = ((block.x < low) | (block.x > high)).any(axis=1) | block.odd.any(axis=1)
-        return np.asarray(out & ~block.known)
+        return np.asarray((out | self._unlabelled(block)) & ~block.known)
+
+    def _unlabelled(self, block: Block) -> np.ndarray:
+        """Rows whose label is none of the contract's classes, or missing where the contract wants one.
+
+        No model has an opinion on such a label, so that labels alone would let it pass.
+        """
+        encoder = self._context.encoder
+        label = encoder.schema.label
+        if label is None or encoder.regression:
+            return np.zeros(len(block), dtype=bool)
+        wanted = not encoder.schema.columns[label.column].nullable
+        return np.asarray((block.y == UNSEEN) | ((block.y == MISSING) & wanted))
 
     def explain(self, block: Block) -> list[str]:
         """The worst columns, their values and the reference's range."""
         raw = self._raw(block)
         encoder = self._context.encoder
         out = []
+        unlabelled = self._unlabelled(block)
         for i in range(len(block)):
-            parts = []
+            parts = ["the label is none of the contract's classes"] if unlabelled[i] else []
             for j in np.argsort(-raw[i], kind="stable")[:3]:
                 if raw[i, j] <= 0:
                     break
@@ -108,6 +123,8 @@ class _Tails:
         self._shape, self._scale, self._start, self._last = (np.zeros((2, d)) for _ in range(4))
         self._size = np.zeros(d)
         self._fitted = np.zeros(d, dtype=bool)
+        # Of the upper and the lower end: whether the column is bounded there.
+        self._bounded = np.zeros((2, d), dtype=bool)
         self._levels: dict[int, _Levels] = {}
         self._low, self._high = np.full(d, -np.inf), np.full(d, np.inf)
         numbers = clean.x[:, self._numeric]
@@ -120,6 +137,7 @@ class _Tails:
             finite = values if self._complete[j] else values[np.isfinite(values)]
             if len(finite) >= _LEAST:
                 self._low[j], self._high[j] = finite.min(), finite.max()
+                self._bounded[:, j] = _bounded(finite), _bounded(-finite)
 
     def _fit(self, columns: np.ndarray) -> None:
         """Fit the tails of columns, once, when the first cell lies beyond them."""
@@ -167,7 +185,9 @@ class _Tails:
             found = self._log_p(np.where(side, -values, values), columns, side)
             # Of a column that never varied nothing tells how far its exceptions go: they are only as rare as unseen.
             most = np.where(self._low[columns] == self._high[columns], _EXCEPTION, _CELL_CAP)
-            out[rows, columns] = np.clip(-found - base, 0, most) + 0.5
+            # Past a bound no distance is small: the tail's scale says nothing there.
+            least = np.where(self._bounded[side, columns], _EXCEPTION, 0.0)
+            out[rows, columns] = np.clip(-found - base, least, most) + 0.5
         numeric = np.flatnonzero(self._complete)
         out[:, numeric] += 2.0 * np.isnan(x[:, numeric])
         out[odd] = 12.0
@@ -245,6 +265,15 @@ def far(values: F64, aim: float) -> float:
     ratio = 2.0**shape
     with np.errstate(over="ignore"):  # a tail so heavy ends nowhere
         return float(q[4] + steps[3] * ratio * (ratio**halvings - 1) / (ratio - 1))
+
+
+def _bounded(values: F64) -> bool:
+    """Whether the column ends at its largest value: many rows stand there, or it is zero, as of counts and amounts."""
+    last = float(values.max())
+    at_end = int((values == last).sum())
+    return (
+        float(values.min()) < last and at_end >= _LEAST and (last == 0 or at_end >= _AT_BOUND * len(values))
+    )
 
 
 def _tail(values: F64) -> Calibrator:
