@@ -15,10 +15,14 @@ from typing import Any
 
 import pytest
 
-from tests import postgres_server, shared, spread
-from tests.attacks import tampering
-from tests.interop import cells
-from tests.shared import lock_of
+from tests import measured
+
+measured.begin()  # before anything of ours is imported
+
+from tests import postgres_server, shared, spread  # noqa: E402
+from tests.attacks import tampering  # noqa: E402
+from tests.interop import cells  # noqa: E402
+from tests.shared import lock_of  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 _POSTGRES_URL = "ASSAY_TEST_POSTGRES_URL"
@@ -115,6 +119,8 @@ def pytest_configure(config: pytest.Config) -> None:
         if not os.environ.get(_POSTGRES_URL) and postgres_server.available():
             os.environ[_POSTGRES_FOLDER] = str(postgres_server.new_folder())
         home = Path(os.environ[_AIRFLOW_HOME]) / "main"
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
+        measured.follow()
     home.mkdir(parents=True, exist_ok=True)
     os.environ["AIRFLOW_HOME"] = str(home)
     os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{home / 'airflow.db'}"
@@ -127,7 +133,8 @@ def world_folder() -> Path:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stops the servers that this run started, if a test asked for them."""
+    """Writes down what was measured; stops the servers that this run started, if a test asked for them."""
+    measured.end()
     if hasattr(config, "workerinput"):
         return
     if folder := os.environ.pop(_POSTGRES_FOLDER, None):
@@ -185,6 +192,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for part, count in counts.most_common():
         how = PARTS[part][1] if part in PARTS else "see the reasons above"
         terminalreporter.write_line(f"{count:5} {part}: {how}")
+
+
+@pytest.fixture(scope="module")
+def unfollowed() -> Iterator[None]:
+    """Processes that the tests of a module start are not measured: they run long, and others run the same lines."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        yield
 
 
 @pytest.fixture

@@ -264,7 +264,7 @@ def test_the_ci_script_is_sound_and_runs_the_gates() -> None:
     subprocess.run(["bash", "-n", str(script)], check=True)
     text = script.read_text()
     assert "set -euo pipefail" in text
-    for gate in ("make lint", "make types", "make contracts", "make test", "--cov-fail-under=90"):
+    for gate in ("make lint", "make types", "make contracts", "make test", "--fail-under=90"):
         assert gate in text
 
 

@@ -19,6 +19,8 @@ from benchmarks.detection.tools import TOOLS, Missing
 from benchmarks.detection.tools.base import extra
 from benchmarks.detection.tools.signatures import clustering, spectral_signature
 
+pytestmark = pytest.mark.usefixtures("unfollowed")
+
 TABLE = "breast_cancer"
 
 

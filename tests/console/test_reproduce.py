@@ -13,6 +13,8 @@ import pytest
 from assay.console.desk import Contracts, Desk
 from assay.console.reproduce import commands
 
+pytestmark = pytest.mark.usefixtures("unfollowed")
+
 _RIGHT = {0, 1, 3}  # passed, failed, not checked; 2 would be a command that was put together wrongly
 
 

@@ -13,13 +13,15 @@ from assay.errors import UsageError
 from assay.line import RunInterrupted, row_losses, train
 from assay.model import read_spec
 from assay.train import Epoch
-from assay.train.events import Started
+from assay.train.records.events import Started
 from tests.line import victim
 from tests.line.conftest import PROJECT, Town, moved
 from tests.line.test_kill import server, state
 from tests.train.disturbances import Killer
 
 __all__ = ["server"]
+
+pytestmark = pytest.mark.usefixtures("unfollowed")
 
 RECIPES = {
     "plain": {"epochs": 9, "checkpoint_every": 2, "layers": [{"dense": 16}, {"dropout": 0.1}]},

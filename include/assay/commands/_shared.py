@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec
 
 import typer
 from rich.console import Console
@@ -16,11 +16,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from assay.contract import Contract, load_contract
-from assay.db import Database, open_database
 from assay.errors import AssayError, UsageError
 from assay.findings import Finding
 from assay.settings import Settings
-from assay.store import ObjectStore, open_store
+
+if TYPE_CHECKING:
+    from assay.db import Database
+    from assay.store import ObjectStore
 
 P = ParamSpec("P")
 
@@ -46,11 +48,15 @@ def settings() -> Settings:
 
 def database() -> Database:
     """The registry, migrated to the newest schema."""
+    from assay.db import open_database  # a command that needs no registry does not wait for SQLAlchemy
+
     return open_database(settings())
 
 
 def object_store() -> ObjectStore:
     """The object store."""
+    from assay.store import open_store
+
     return open_store(settings())
 
 
