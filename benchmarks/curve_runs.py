@@ -16,15 +16,15 @@ from curve_data import Data
 
 from assay.contract.optimization import Aggregation, EarlyStopping, Optimizer, Privacy, Schedule
 from assay.train.backends import Batches, Noise, Stats, Trainer, Weights, join
-from assay.train.curvefile import CurvePoint
-from assay.train.inputs import Inputs, yardsticks
-from assay.train.layers import BatchNormSpec, DenseSpec, DropoutSpec, LayerNormSpec, LayerSpec
-from assay.train.loop import open_trainer
-from assay.train.measure import measure, measured
-from assay.train.plan import Plan, pieces
-from assay.train.privacy import NoiseSource
-from assay.train.request import TrainRequest
-from assay.train.spec import AggregationSpec, LossSpec, Yardsticks
+from assay.train.network.layers import BatchNormSpec, DenseSpec, DropoutSpec, LayerNormSpec, LayerSpec
+from assay.train.network.spec import AggregationSpec, LossSpec, Yardsticks
+from assay.train.records.curvefile import CurvePoint
+from assay.train.run.inputs import Inputs, yardsticks
+from assay.train.run.loop import open_trainer
+from assay.train.run.measure import measure, measured
+from assay.train.run.plan import Plan, pieces
+from assay.train.setup.request import TrainRequest
+from assay.train.steps.privacy import NoiseSource
 
 VALIDATION = 0.2
 SOURCES = 4

@@ -27,9 +27,9 @@ import numpy.typing as npt
 from assay.contract.optimization import Optimizer
 from assay.train.backends import Batches, Problem, Trainer
 from assay.train.backends.reference import ReferenceTrainer
-from assay.train.batches import initial_weights, shuffled_batches, updates_per_epoch
-from assay.train.layers import DenseSpec
-from assay.train.spec import LossSpec
+from assay.train.network.layers import DenseSpec
+from assay.train.network.spec import LossSpec
+from assay.train.run.batches import initial_weights, shuffled_batches, updates_per_epoch
 
 RATE, CLASSES, SEED = 0.001, 2, 0
 NETWORKS = {"64-32": (64, 32), "256-128": (256, 128), "16": (16,)}

@@ -14,7 +14,11 @@ from xdist.scheduler import LoadScopeScheduling
 WORLDS = ("tests/browser/", "tests/console/", "tests/plugins/test_ui_")
 """Beginnings of the paths of tests that share a world of their own."""
 
+FIRST = ("tests/store/test_packs.py",)
+"""Tests that fork their process hundreds of times, which is quick only while it is small."""
+
 LONGEST_FIRST = (
+    *FIRST,
     "tests/browser/",
     "tests/line/test_kill.py",
     "tests/line/test_training_kill.py",
@@ -24,7 +28,7 @@ LONGEST_FIRST = (
     "tests/dags/",
     "tests/console/",
     "tests/benchmarks/",
-    "tests/train/test_resume.py",
+    "tests/train/run/test_resume.py",
     "tests/line/",
     "tests/screen/",
     "tests/train/",

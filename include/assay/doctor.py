@@ -198,7 +198,7 @@ def _verifiers(settings: Settings) -> Iterator[Finding]:
 
 
 def _privacy(settings: Settings) -> Iterator[Finding]:
-    from assay.train.privacy import HOW_TO_GET_ACCOUNTING, accounting_installed
+    from assay.train.steps.privacy import HOW_TO_GET_ACCOUNTING, accounting_installed
 
     if not accounting_installed():
         yield _said(

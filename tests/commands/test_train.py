@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from assay.commands.train import _Teller
-from assay.train.events import Epoch, Event, Finished, Progress, Started, Warned
-from assay.train.spec import Yardsticks
+from assay.train.network.spec import Yardsticks
+from assay.train.records.events import Epoch, Event, Finished, Progress, Started, Warned
 
 KNOWN = Yardsticks(
     trivial_train_loss=0.7,

@@ -115,45 +115,56 @@ def test_dag_files_are_wiring_only():
 RUN = (
     LOAD
     + """
-run = dags[DAG_ID].test(run_conf=CONF)
 from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
-with create_session() as session:
-    sizes = [len(json.dumps(x.value)) if not isinstance(x.value, str) else len(x.value)
-             for x in session.query(XComModel).filter(XComModel.dag_id == DAG_ID)]
-    states = {f"{t.task_id}[{t.map_index}]": str(t.state) for t in run.get_task_instances(session=session)}
-answer = {"state": str(run.state), "states": states, "largest": max(sizes or [0]), "count": len(sizes)}
-print("ANSWER " + json.dumps(answer))
+answers = []
+for dag_id, conf in RUNS:
+    run = dags[dag_id].test(run_conf=conf)
+    with create_session() as session:
+        sizes = [len(json.dumps(x.value)) if not isinstance(x.value, str) else len(x.value)
+                 for x in session.query(XComModel).filter(XComModel.dag_id == dag_id, XComModel.run_id == run.run_id)]
+        states = {f"{t.task_id}[{t.map_index}]": str(t.state) for t in run.get_task_instances(session=session)}
+    answers.append({"state": str(run.state), "states": states, "largest": max(sizes or [0]), "count": len(sizes)})
+print("ANSWER " + json.dumps(answers))
 """
 )
 
 
-def run_dag(airflow, dag_id: str, conf: dict) -> dict:
-    """`dag.test()` in a fresh process: states of run and tasks, number and largest size of XComs."""
-    return airflow.python(RUN.replace("DAG_ID", repr(dag_id)).replace("CONF", repr(conf)))
+@pytest.fixture(scope="module")
+def runs(airflow) -> dict[str, dict]:
+    """`dag.test()` of one DAG after the other: states of run and tasks, number and largest size of XComs.
+
+    In one fresh process, because Airflow's own start takes longer than what most of them do.
+    """
+    asked = {
+        "intake": ("adult__intake", {"sources": ["west", "east", "north"]}),
+        "training": ("adult__training", {}),
+        "again": ("adult__intake", {"sources": ["west"]}),
+        "broken": ("broken__contract_error", {}),
+    }
+    return dict(zip(asked, airflow.python(RUN.replace("RUNS", repr(list(asked.values())))), strict=True))
 
 
-def test_the_dags_run_from_signed_deliveries_to_a_promoted_model(airflow):
+def test_the_dags_run_from_signed_deliveries_to_a_promoted_model(runs):
     """`dag.test()` of both DAGs ends in success, with no more than a kilobyte between any two tasks."""
-    intake = run_dag(airflow, "adult__intake", {"sources": ["west", "east", "north"]})
+    intake, training = runs["intake"], runs["training"]
     assert intake["state"] == "success", intake["states"]
     assert intake["states"]["review[-1]"] == "skipped"
     assert intake["count"] > 3
     assert intake["largest"] <= 1000
-    training = run_dag(airflow, "adult__training", {})
     assert training["state"] == "success", training["states"]
     assert training["largest"] <= 1000
 
 
-def test_a_rejected_delivery_turns_its_task_and_the_run_red(airflow):
+def test_a_rejected_delivery_turns_its_task_and_the_run_red(runs):
     """The same delivery again is a replay: `land` fails, nothing is admitted, and the run is failed."""
-    again = run_dag(airflow, "adult__intake", {"sources": ["west"]})
+    again = runs["again"]
     assert again["state"] == "failed"
     assert again["states"]["land[0]"] == "failed"
     assert again["states"]["admit[-1]"] == "skipped"
 
 
-def test_a_broken_contract_fails_its_own_dag_with_the_problem(airflow):
+def test_a_broken_contract_fails_its_own_dag_with_the_problem(runs):
     """The DAG in the broken contract's place fails; the other data set is not touched by it."""
-    run = run_dag(airflow, "broken__contract_error", {})
+    run = runs["broken"]
     assert run["state"] == "failed"

@@ -30,7 +30,7 @@ from assay.line import (
 )
 from assay.line.judging import accepted_runs
 from assay.model import BundleRefused, PromotionRefused
-from assay.train.spec import AggregationSpec
+from assay.train.network.spec import AggregationSpec
 from tests.train.helpers import ready
 
 

@@ -12,7 +12,7 @@ from assay.contract.models import Contract
 from assay.findings import Finding, Outcome
 from assay.model import AnswerNotFinite, Judgement, LoadedModel, judge_model
 from assay.train import BundleSpec
-from assay.train.spec import PrivacyReport
+from assay.train.network.spec import PrivacyReport
 from tests.model import support
 
 PASSED, FAILED, NOT_CHECKED = Outcome.PASSED, Outcome.FAILED, Outcome.NOT_CHECKED

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from assay.train.limits import MAX_LAYERS, MAX_NESTING
+from assay.train.network.limits import MAX_LAYERS, MAX_NESTING
 from tests.model import support
 from tests.model.support import Keys, arrays_of, edit_spec, failures, forge, refused, write_arrays
 
@@ -23,8 +23,8 @@ def _spec(change: Callable[[dict[str, Any]], object]) -> Edit:
 
 def _described(layers: Callable[[dict[str, Any]], list[dict[str, Any]]]) -> Edit:
     """The spec with other layers, and a list of arrays and a number of parameters that fit them."""
-    from assay.train.layers import array_specs
-    from assay.train.spec import BundleSpec
+    from assay.train.network.layers import array_specs
+    from assay.train.network.spec import BundleSpec
 
     def change(spec: dict[str, Any]) -> None:
         spec["layers"] = layers(spec)

@@ -22,10 +22,10 @@ from assay.model.structure import read_spec
 from assay.settings import child_environment
 from assay.train import load_preprocessing
 from assay.train.backends.reference import forward
-from assay.train.julia import JuliaHome, JuliaStatus, find_julia
-from assay.train.layers import EmbeddingSpec
-from assay.train.native_check import native_layers
-from assay.train.preprocess import ColumnState, Preprocessing
+from assay.train.machine.julia import JuliaHome, JuliaStatus, find_julia
+from assay.train.network.layers import EmbeddingSpec
+from assay.train.programs.native_check import native_layers
+from assay.train.setup.preprocess import ColumnState, Preprocessing
 from tests.model import support
 from tests.model.conftest import run, seal
 from tests.model.support import Keys, arrays_of, as_flux, edit_spec, forge, write_arrays
@@ -116,7 +116,7 @@ def reader(flux: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     stands = Reader(flux)
     there = Finding(check="julia", outcome=Outcome.PASSED, scope=Scope.RUN, message="Julia is here")
     status = JuliaStatus(there, there, there, versions=VERSIONS)
-    monkeypatch.setattr("assay.train.julia.julia_status", lambda: status)
+    monkeypatch.setattr("assay.train.machine.julia.julia_status", lambda: status)
     monkeypatch.setattr(room, "_run", stands)
     return stands
 
@@ -127,7 +127,7 @@ def test_an_honest_file_passes(flux: Path, keys: Keys, reader: Reader):
     found = native(flux, keys)
     assert found.outcome is Outcome.PASSED
     assert "the same answers on 256 probe rows" in found.message
-    assert reader.asked == ["assay.model.rebuild", "assay.train.native_check"]
+    assert reader.asked == ["assay.model.rebuild", "assay.train.programs.native_check"]
 
 
 def test_a_file_of_other_bytes_by_the_same_versions_is_not_deserialized(
@@ -272,7 +272,7 @@ def test_a_link_in_place_of_the_answer_is_not_followed(
 
     def linked(module: str, arguments: Sequence[Path], folder: Path, own: int) -> Ended:
         ended = reader(module, arguments, folder, own)
-        if module == "assay.train.native_check":
+        if module == "assay.train.programs.native_check":
             arguments[2].rename(elsewhere)
             arguments[2].symlink_to(elsewhere)
         return ended

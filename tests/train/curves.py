@@ -10,8 +10,8 @@ from assay.contract.training import CurveLimits
 from assay.findings import Finding
 from assay.train import CurvePoint
 from assay.train.curve import CurveWatch
-from assay.train.events import ClassStats, SourceStats
-from assay.train.spec import Yardsticks
+from assay.train.network.spec import Yardsticks
+from assay.train.records.events import ClassStats, SourceStats
 
 
 def point(

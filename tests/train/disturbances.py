@@ -96,7 +96,7 @@ def die_at(folder: Path, effect: int) -> Path:
                 effect()
                 return result
             return wrapper
-        if "assay.train.worker" in " ".join(sys.orig_argv):
+        if "assay.train.programs.worker" in " ".join(sys.orig_argv):
             for name in ("replace", "rename", "fsync", "unlink"):
                 setattr(os, name, around(getattr(os, name)))
         """)

@@ -16,9 +16,8 @@ import numpy as np
 from assay.contract.optimization import Optimizer
 from assay.train.backends import Batches, Clipping, Problem
 from assay.train.backends.flux import FluxTrainer
-from assay.train.batches import initial_weights
 from assay.train.errors import PreconditionError
-from assay.train.layers import (
+from assay.train.network.layers import (
     BatchNormSpec,
     ConvSpec,
     DenseSpec,
@@ -32,8 +31,9 @@ from assay.train.layers import (
     SkipSpec,
     UnflattenSpec,
 )
-from assay.train.native_check import native_layers
-from assay.train.spec import AggregationSpec, LossSpec
+from assay.train.network.spec import AggregationSpec, LossSpec
+from assay.train.programs.native_check import native_layers
+from assay.train.run.batches import initial_weights
 
 ROWS, FEATURES = 40, 6
 

@@ -3,8 +3,8 @@
 `python -m tests.train.golden` writes the file anew; a test holds it against what the reference computes today.
 
 The file is TOML. Numbers of a float32 case are the shortest decimals that give the float32 back. All row, source and
-update numbers count from zero; a flat list of weights holds all arrays of `assay.train.layers.array_specs` in their
-order, each in C order, running statistics included.
+update numbers count from zero; a flat list of weights holds all arrays of
+`assay.train.network.layers.array_specs` in their order, each in C order, running statistics included.
 
     [data]
     x = [[...], ...]                 # (rows, features); features 0 and 1 are categories' numbers, below 4 and 3
@@ -60,11 +60,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from assay.contract.optimization import Optimizer, Schedule
-from assay.train import aggregation, masks
 from assay.train.backends import Array, Batches, Clipping, Problem, Stats, Trainer
 from assay.train.backends.reference import ACTIVATIONS, ReferenceTrainer
-from assay.train.batches import initial_weights, learning_rates
-from assay.train.layers import (
+from assay.train.network.layers import (
     BatchNormSpec,
     ConvSpec,
     DenseSpec,
@@ -79,7 +77,9 @@ from assay.train.layers import (
     UnflattenSpec,
     array_specs,
 )
-from assay.train.spec import AggregationSpec, LossSpec
+from assay.train.network.spec import AggregationSpec, LossSpec
+from assay.train.run.batches import initial_weights, learning_rates
+from assay.train.steps import aggregation, masks
 
 FILE = Path(__file__).resolve().parents[2] / "include/julia/AssayTrainer/test/golden.toml"
 ROWS, FEATURES, SOURCES, UPDATES = 56, 8, 7, 54

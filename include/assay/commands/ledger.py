@@ -37,8 +37,9 @@ from assay.ledger import (
 )
 from assay.ledger import trace as trace_through
 from assay.ledger.audit.holdings import verify_holdings
-from assay.ledger.lineage.affected import ROWS, affected_rows
+from assay.ledger.lineage.affected import affected_rows
 from assay.ledger.lineage.graph import visible
+from assay.ledger.lineage.versions import ROWS
 from assay.store import ObjectStore
 
 app = typer.Typer(

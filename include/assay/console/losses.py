@@ -20,7 +20,7 @@ from assay.errors import AssayError
 from assay.ledger.rows.hashing import row_hashes
 from assay.ledger.rows.snapshot import META_FIELDS, ROW_HASH
 from assay.line.cells import number
-from assay.train.rowlosses import EPOCHS
+from assay.train.records.rowlosses import EPOCHS
 
 MOST_MEMBERS = 50
 _BAND_GROUPS = 8

@@ -21,7 +21,7 @@ from assay.db import (
     SnapshotDelivery,
 )
 from assay.errors import AssayError
-from assay.ledger.log.ledger import lookup_key
+from assay.ledger.log.entries import lookup_key
 from assay.ledger.statements.envelopes import read_unverified
 from assay.line.cells import cells
 

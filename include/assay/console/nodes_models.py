@@ -19,7 +19,7 @@ from assay.db import (
     champion,
 )
 from assay.errors import AssayError
-from assay.ledger.log.ledger import lookup_key
+from assay.ledger.log.entries import lookup_key
 
 _MORE = MOST_EDGES + 1
 

@@ -26,7 +26,7 @@ from assay.db import (
     Snapshot,
 )
 from assay.errors import AssayError
-from assay.ledger.log.ledger import lookup_key
+from assay.ledger.log.entries import lookup_key
 from assay.ledger.rows.lookup import find_hash
 from assay.ledger.statements.envelopes import read_unverified
 from assay.line.cells import facts

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from assay.db import LedgerEntry, LedgerSubject
 from assay.errors import AssayError
 from assay.ledger import Ledger, Statement
-from assay.ledger.log.ledger import lookup_key
+from assay.ledger.log.entries import lookup_key
 from assay.ledger.statements.envelopes import read_unverified, verify_envelope
 
 MAX_STATEMENTS = 100

@@ -33,7 +33,8 @@ from assay.ledger.keys.signing import (
 from assay.ledger.lineage.graph import Step, Trace, trace
 from assay.ledger.log.anchor import AnchorNotWritten
 from assay.ledger.log.checkpoints import Checkpoint, open_checkpoint, verifier_key
-from assay.ledger.log.ledger import Entry, Ledger, open_ledger
+from assay.ledger.log.entries import Entry
+from assay.ledger.log.ledger import Ledger, open_ledger
 from assay.ledger.log.rotate import Rotated, rotate_key
 from assay.ledger.log.rotation import ring_in
 from assay.ledger.merkle import StreamingRoot
@@ -41,26 +42,12 @@ from assay.ledger.outside.cosign import Witness
 from assay.ledger.outside.proofs import Proved, prove, verify_proof
 from assay.ledger.rows.hashing import row_hash, row_hashes
 from assay.ledger.rows.lookup import FoundRow, find_rows, read_manifest
-from assay.ledger.rows.snapshot import (
-    META,
-    META_FIELDS,
-    Part,
-    SnapshotManifest,
-    annotate,
-    make_manifest,
-    make_part,
-    verify_snapshot,
-)
-from assay.ledger.statements.envelopes import (
-    STEPS,
-    Resource,
-    Statement,
-    make_statement,
-    predicate_type,
-    sign_statement,
-    verify_envelope,
-)
+from assay.ledger.rows.parts import annotate, make_manifest, make_part
+from assay.ledger.rows.snapshot import META, META_FIELDS, Part, SnapshotManifest
+from assay.ledger.rows.verify import verify_snapshot
+from assay.ledger.statements.envelopes import sign_statement, verify_envelope
 from assay.ledger.statements.predicates import BUILD_TYPE, BUILDER, PREDICATES, check_predicate, schema_of
+from assay.ledger.statements.statement import STEPS, Resource, Statement, make_statement, predicate_type
 
 __all__ = [
     "BUILDER",

@@ -40,7 +40,7 @@ from assay.model.signing import SIGNATURE_FILE
 from assay.quarantine import list_cases
 from assay.train import BundleSpec, TrainRequest
 from assay.train.curve import AcceptedRun
-from assay.train.spec import PrivacyReport
+from assay.train.network.spec import PrivacyReport
 
 _RUNS_KEPT = 20
 

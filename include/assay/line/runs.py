@@ -14,7 +14,7 @@ from assay.ledger.rows.snapshot import ROW_HASH, SOURCE
 from assay.line.context import Line
 from assay.store import read_table
 from assay.train import RunResult, TrainRequest
-from assay.train.curvefile import write_curve
+from assay.train.records.curvefile import write_curve
 
 
 def run_facts(request: TrainRequest, result: RunResult) -> dict[str, Any]:

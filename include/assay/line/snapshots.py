@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from assay.db import Snapshot, get_snapshot, latest_snapshot
 from assay.intake.tables import table_schema
 from assay.ledger import META_FIELDS, Part, SnapshotManifest
-from assay.ledger.rows.snapshot import open_part
+from assay.ledger.rows.parts import open_part
 from assay.line.context import Line
 from assay.line.errors import NoSnapshot
 

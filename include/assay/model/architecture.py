@@ -12,9 +12,9 @@ from assay.findings import Finding
 from assay.model.answers import failed, passed
 from assay.model.strict import Weights, first_line
 from assay.train import BundleSpec, load_preprocessing
-from assay.train.layers import BatchNormSpec, DenseSpec, EmbeddingSpec, array_specs, leaves, misfit
-from assay.train.limits import oversize
-from assay.train.network import outputs_of
+from assay.train.network.layers import BatchNormSpec, DenseSpec, EmbeddingSpec, array_specs, leaves, misfit
+from assay.train.network.limits import oversize
+from assay.train.setup.design import outputs_of
 
 
 def check_network(spec: BundleSpec) -> Finding:

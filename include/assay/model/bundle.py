@@ -29,7 +29,7 @@ from assay.model.strict import Weights
 from assay.model.structure import CARD_FILE, STATEMENT_FILE, check_names, check_structure
 from assay.train import BundleSpec, CurvePoint, load_preprocessing
 from assay.train.backends.reference import predict
-from assay.train.limits import widest
+from assay.train.network.limits import widest
 
 _CHUNK_ROWS = 65_536
 _CHUNK_NUMBERS = 1 << 26  # that a layer may hold at once: 256 MiB of float32

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from assay.contract.optimization import EarlyStopping, Optimizer, Schedule
 from assay.train import BundleSpec, LayerSpec
-from assay.train.layers import (
+from assay.train.network.layers import (
     BatchNormSpec,
     ConvSpec,
     DenseSpec,
@@ -18,7 +18,7 @@ from assay.train.layers import (
     SkipSpec,
     UnflattenSpec,
 )
-from assay.train.spec import LossSpec, PrivacyReport
+from assay.train.network.spec import LossSpec, PrivacyReport
 
 _LISTED = 12
 

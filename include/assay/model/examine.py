@@ -15,7 +15,7 @@ from assay.model.answers import failed, not_checked, passed
 from assay.model.native import compare_native
 from assay.model.strict import Weights
 from assay.train import BundleSpec
-from assay.train.privacy import HOW_TO_GET_ACCOUNTING, Accountant, accounting_installed
+from assay.train.steps.privacy import HOW_TO_GET_ACCOUNTING, Accountant, accounting_installed
 
 EXAMINED: Final = ("model.native", "model.privacy_spent")
 """Names of the checks."""

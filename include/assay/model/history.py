@@ -16,10 +16,10 @@ from assay.findings import Finding
 from assay.model.answers import failed, passed
 from assay.model.strict import first_line
 from assay.train import BundleSpec, CurvePoint, read_curve
-from assay.train.batches import updates_per_epoch
-from assay.train.layers import BatchNormSpec, leaves
-from assay.train.preconditions import check_sources
-from assay.train.spec import is_plain
+from assay.train.network.layers import BatchNormSpec, leaves
+from assay.train.network.spec import is_plain
+from assay.train.run.batches import updates_per_epoch
+from assay.train.steps.aggregation import check_sources
 
 _MAX_CURVE_BYTES = 256 * 2**20
 _ROUNDING = 1e-6

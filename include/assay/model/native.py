@@ -28,7 +28,7 @@ from assay.model.sandbox import Ended, run_confined
 from assay.model.strict import Weights, bounded
 from assay.strictjson import strict_json
 from assay.train import BundleSpec, load_preprocessing
-from assay.train.native_check import DESCRIBED, NOT_CHECKED, native_layers
+from assay.train.programs.native_check import DESCRIBED, NOT_CHECKED, native_layers
 
 SECONDS = 600.0
 """Wall time of the whole comparison; the first start of Flux on a machine takes minutes."""
@@ -60,7 +60,7 @@ class _Array(BaseModel):
 
 
 class _Answer(BaseModel):
-    """What `assay.train.native_check` writes about a file that it could read."""
+    """What `assay.train.programs.native_check` writes about a file that it could read."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -91,7 +91,7 @@ def compare_native(bundle: Path, spec: BundleSpec, weights: Weights) -> Finding:
     """
     if spec.backend != "flux":
         return passed("native", f"the {spec.backend} backend has no file of its own")
-    from assay.train.julia import julia_status
+    from assay.train.machine.julia import julia_status
 
     julia = julia_status()
     if not julia.usable:
@@ -141,7 +141,7 @@ def _described(bundle: Path, spec: BundleSpec, weights: Weights, own: int) -> Fi
         model, probes, out = (folder / each for each in (_NATIVE_FILE, "probes.npy", "answer.json"))
         shutil.copyfile(bundle / _NATIVE_FILE, model)
         np.save(probes, x, allow_pickle=False)
-        ended = _run("assay.train.native_check", [model, probes, out], folder, own)
+        ended = _run("assay.train.programs.native_check", [model, probes, out], folder, own)
         most = x.shape[0] * spec.layers[-1].output_shape[0] * _NUMBER_BYTES
         answer = _read(out, most + _ANSWER_BYTES + 512 * len(spec.weights))
     if ended.how == "unconfined":

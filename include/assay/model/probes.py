@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from assay.train.preprocess import ColumnState, Preprocessing
+from assay.train.setup.preprocess import ColumnState, Preprocessing
 
 PROBE_ROWS = 256
 _MAX_ROWS = 8192

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from assay.model import confine
 from assay.settings import child_environment
-from assay.train.processes import group_memory, has_ended, kill_group, start_group
+from assay.train.machine.processes import group_memory, has_ended, kill_group, start_group
 
 _POLL_SECONDS = 0.05
 _LOG_BYTES = 4096

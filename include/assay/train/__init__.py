@@ -1,5 +1,8 @@
 """Training: requests, the trainer protocol, its supervisor, the curve checks and the two backends.
 
+Its parts use each other in one direction: `programs`, `run`, `curve`, `records`, `backends`, `setup`, `steps`, then
+`network` and `machine`; what a process of its own runs is named on its command line.
+
 Names are loaded when they are first used, so that the worker process pays only for what its backend needs.
 """
 
@@ -9,9 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from assay.train.arrays import PreparedData, prepare
     from assay.train.curve import curve_outcome
-    from assay.train.curvefile import CurvePoint, read_curve
     from assay.train.errors import (
         BundleExists,
         PreconditionError,
@@ -23,11 +24,16 @@ if TYPE_CHECKING:
         RunBusy,
         TrainError,
     )
-    from assay.train.events import Epoch, Event, Failed, Finished, Progress, Started, Warned
-    from assay.train.julia import JuliaStatus, julia_status
-    from assay.train.layers import LayerSpec, array_specs
-    from assay.train.preprocess import Preprocessing, load_preprocessing
-    from assay.train.request import (
+    from assay.train.machine.julia import JuliaStatus, julia_status
+    from assay.train.network.layers import LayerSpec, array_specs
+    from assay.train.network.spec import BUNDLE_FORMAT, BundleSpec, WeightSpec, Yardsticks
+    from assay.train.records.curvefile import CurvePoint, read_curve
+    from assay.train.records.events import Epoch, Event, Failed, Finished, Progress, Started, Warned
+    from assay.train.run.result import RunResult
+    from assay.train.run.supervisor import train_run
+    from assay.train.setup.arrays import PreparedData, prepare
+    from assay.train.setup.preprocess import Preprocessing, load_preprocessing
+    from assay.train.setup.request import (
         TrainRequest,
         choose_backend,
         make_request,
@@ -35,9 +41,6 @@ if TYPE_CHECKING:
         run_id_for,
         training_digest,
     )
-    from assay.train.result import RunResult
-    from assay.train.spec import BUNDLE_FORMAT, BundleSpec, WeightSpec, Yardsticks
-    from assay.train.supervisor import train_run
 
 __all__ = [
     "BUNDLE_FORMAT",
@@ -82,9 +85,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "arrays": ("PreparedData", "prepare"),
+    "setup.arrays": ("PreparedData", "prepare"),
     "curve": ("curve_outcome",),
-    "curvefile": ("CurvePoint", "read_curve"),
+    "records.curvefile": ("CurvePoint", "read_curve"),
     "errors": (
         "BundleExists",
         "PreconditionError",
@@ -96,11 +99,11 @@ _HOMES = {
         "RunBusy",
         "TrainError",
     ),
-    "events": ("Epoch", "Event", "Failed", "Finished", "Progress", "Started", "Warned"),
-    "layers": ("LayerSpec", "array_specs"),
-    "julia": ("JuliaStatus", "julia_status"),
-    "preprocess": ("Preprocessing", "load_preprocessing"),
-    "request": (
+    "records.events": ("Epoch", "Event", "Failed", "Finished", "Progress", "Started", "Warned"),
+    "network.layers": ("LayerSpec", "array_specs"),
+    "machine.julia": ("JuliaStatus", "julia_status"),
+    "setup.preprocess": ("Preprocessing", "load_preprocessing"),
+    "setup.request": (
         "TrainRequest",
         "choose_backend",
         "make_request",
@@ -108,9 +111,9 @@ _HOMES = {
         "run_id_for",
         "training_digest",
     ),
-    "spec": ("BUNDLE_FORMAT", "BundleSpec", "WeightSpec", "Yardsticks"),
-    "result": ("RunResult",),
-    "supervisor": ("train_run",),
+    "network.spec": ("BUNDLE_FORMAT", "BundleSpec", "WeightSpec", "Yardsticks"),
+    "run.result": ("RunResult",),
+    "run.supervisor": ("train_run",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

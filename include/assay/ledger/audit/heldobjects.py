@@ -13,7 +13,8 @@ from assay.findings import Finding, Outcome
 from assay.ledger.audit.report import Report
 from assay.ledger.errors import SnapshotError
 from assay.ledger.rows.casenames import case_digest, digest_of_numbers
-from assay.ledger.rows.snapshot import SnapshotManifest, verify_snapshot
+from assay.ledger.rows.snapshot import SnapshotManifest
+from assay.ledger.rows.verify import verify_snapshot
 from assay.store import ObjectStore, read_table
 
 

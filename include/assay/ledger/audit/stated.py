@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 
 from assay.db import LedgerEntry
 from assay.ledger.errors import EnvelopeError
-from assay.ledger.log.ledger import batches
-from assay.ledger.statements.envelopes import Statement, read_unverified
+from assay.ledger.log.entries import batches
+from assay.ledger.statements.envelopes import read_unverified
+from assay.ledger.statements.statement import Statement
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,16 @@ from assay.db import LedgerCheckpoint, LedgerEntry, LedgerSubject
 from assay.findings import Finding, Outcome
 from assay.ledger.audit.report import Report
 from assay.ledger.errors import EnvelopeError, LedgerError, LedgerKeyError
-from assay.ledger.log.ledger import Ledger, batches, open_row
+from assay.ledger.log.entries import batches
+from assay.ledger.log.heads import open_row
+from assay.ledger.log.ledger import Ledger
 from assay.ledger.merkle import StreamingRoot, leaf_hash
 from assay.ledger.outside.compare import Outside, ledger_finding
 from assay.ledger.outside.cosign import Witness
 from assay.ledger.outside.publish import Place
 from assay.ledger.outside.witnesses import verify_witnesses
-from assay.ledger.statements.envelopes import Statement, verify_envelope
+from assay.ledger.statements.envelopes import verify_envelope
+from assay.ledger.statements.statement import Statement
 
 _CHECKS = {
     "ledger.position": "entries stand at 0, 1, 2 ... without a gap",

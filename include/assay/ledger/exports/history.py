@@ -14,8 +14,10 @@ from assay.ledger.errors import LedgerError, NotInLedger
 from assay.ledger.lineage.graph import trace
 from assay.ledger.log.ledger import Ledger
 from assay.ledger.rows.lookup import read_manifest
-from assay.ledger.rows.snapshot import SnapshotManifest, open_part
-from assay.ledger.statements.envelopes import Resource, Statement, verify_envelope
+from assay.ledger.rows.parts import open_part
+from assay.ledger.rows.snapshot import SnapshotManifest
+from assay.ledger.statements.envelopes import verify_envelope
+from assay.ledger.statements.statement import Resource, Statement
 from assay.store import ObjectStore
 
 _BEGINNING = "1970-01-01T00:00:00Z"

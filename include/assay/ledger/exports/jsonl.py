@@ -13,7 +13,8 @@ from assay.db import LedgerCheckpoint
 from assay.ledger.errors import ProofError
 from assay.ledger.keys.signing import parse_public_key, public_pem
 from assay.ledger.log.checkpoints import open_checkpoint, verifier_key
-from assay.ledger.log.ledger import Ledger, batches
+from assay.ledger.log.entries import batches
+from assay.ledger.log.ledger import Ledger
 from assay.ledger.merkle import StreamingRoot, leaf_hash
 from assay.ledger.statements.envelopes import verify_envelope
 

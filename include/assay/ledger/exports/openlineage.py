@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from assay.errors import Transient
 from assay.ledger.exports.history import History, Told
-from assay.ledger.statements.envelopes import STEPS, Resource
+from assay.ledger.statements.statement import STEPS, Resource
 
 if TYPE_CHECKING:
     from openlineage.client import OpenLineageClient

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from assay.ledger.exports.history import History, Told, canonical_name
-from assay.ledger.statements.envelopes import STEPS, Resource
+from assay.ledger.statements.statement import STEPS, Resource
 
 NAMESPACE = "https://assay.dev/prov#"
 _LINE = "assay:line"

@@ -19,11 +19,14 @@ from assay.db import Database, LedgerEntry, LedgerSubject
 from assay.errors import AssayError
 from assay.findings import Finding, Outcome, Scope, Severity
 from assay.ledger.errors import NotInLedger
-from assay.ledger.lineage.affected import Affected, affected
-from assay.ledger.log.ledger import Ledger, lookup_key
+from assay.ledger.lineage.affected import affected
+from assay.ledger.lineage.touched import Affected
+from assay.ledger.log.entries import lookup_key
+from assay.ledger.log.ledger import Ledger
 from assay.ledger.rows.held import HeldRow, find_held
 from assay.ledger.rows.lookup import FoundRow, find_hash, find_rows, split_row_name
-from assay.ledger.statements.envelopes import Resource, Statement, index_key, read_unverified, verify_envelope
+from assay.ledger.statements.envelopes import read_unverified, verify_envelope
+from assay.ledger.statements.statement import Resource, Statement, index_key
 from assay.store import ObjectStore
 
 Relation = Literal["upstream", "about", "downstream"]

@@ -7,9 +7,7 @@ for, so that the cost grows with the logarithm of the log.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,47 +18,17 @@ from sqlalchemy.orm import Session
 
 from assay.db import Database, LedgerCheckpoint, LedgerEntry, LedgerSubject
 from assay.findings import Finding
-from assay.ledger.errors import EnvelopeError, LedgerError, LedgerKeyError, NoLedgerKey, NoteError
+from assay.ledger.errors import EnvelopeError, LedgerError, LedgerKeyError, NoLedgerKey
 from assay.ledger.keys.signing import key_id, ledger_public_key, signing_key
 from assay.ledger.log.anchor import Anchor
-from assay.ledger.log.checkpoints import Checkpoint, open_checkpoint, origin_of, sign_checkpoint
+from assay.ledger.log.checkpoints import Checkpoint, origin_of, sign_checkpoint
+from assay.ledger.log.entries import Entry, entry_of, lookup_key
+from assay.ledger.log.heads import newest_row, not_ours, open_row, tree_of
 from assay.ledger.log.rotation import ring_in, rotation_statement
 from assay.ledger.merkle import StreamingRoot, leaf_hash
-from assay.ledger.statements.envelopes import (
-    Statement,
-    index_key,
-    read_unverified,
-    sign_statement,
-    verify_envelope,
-)
+from assay.ledger.statements.envelopes import sign_statement, verify_envelope
+from assay.ledger.statements.statement import Statement
 from assay.settings import Settings
-
-_BATCH = 1000  # entries read at a time
-_HEX = re.compile(r"[0-9a-f]{64}")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One entry of the log.
-
-    Attributes:
-        position: Its index in the Merkle tree, from 0.
-        statement_id: Id of its statement.
-        predicate_type: What kind of step it tells of.
-        envelope: The signed statement: what the leaf's hash is over.
-        new: Whether the append that returned it added it.
-    """
-
-    position: int
-    statement_id: str
-    predicate_type: str
-    envelope: str
-    new: bool = False
-
-    @property
-    def statement(self) -> Statement:
-        """The statement, without checking its signature."""
-        return read_unverified(self.envelope)
 
 
 class Ledger:
@@ -205,7 +173,7 @@ class Ledger:
         ).first()
         if known is not None and newest is not None:
             self._same(known, statement)
-            return _entry(known), newest.note, newest.size
+            return entry_of(known), newest.note, newest.size
         envelope = sign_statement(statement, key)
         leaf = leaf_hash(envelope.encode())
         row = LedgerEntry(
@@ -233,7 +201,7 @@ class Ledger:
             )
         )
         session.flush()
-        return _entry(row, new=True), note, tree.size
+        return entry_of(row, new=True), note, tree.size
 
     def _signing_key(self) -> Ed25519PrivateKey:
         if self._private is None:
@@ -262,14 +230,14 @@ class Ledger:
             checkpoint = open_row(newest, self.public_key)
             tree = tree_of(newest)
             if tree.root() != checkpoint.root:
-                raise _not_ours("the newest checkpoint's right edge does not lead to its root")
+                raise not_ours("the newest checkpoint's right edge does not lead to its root")
         if tree.size != size:
-            raise _not_ours("the newest checkpoint does not cover the newest entry", tree.size, size)
+            raise not_ours("the newest checkpoint does not cover the newest entry", tree.size, size)
         anchored = self.anchor.read(self.public_key) if self.anchor else None
         if anchored is not None and anchored.size > 0:
             row = session.get(LedgerCheckpoint, anchored.size)
             if row is None or row.root_hash != anchored.root.hex():
-                raise _not_ours(
+                raise not_ours(
                     "the ledger in the database is not the one that the anchor names",
                     f"a log that had the root {anchored.root.hex()[:16]}… at {anchored.size} entries",
                     f"{size} entries" if row is None else f"the root {row.root_hash[:16]}…",
@@ -282,7 +250,7 @@ class Ledger:
         except EnvelopeError:
             same = False
         if not same:
-            raise _not_ours(f"entry {known.position} claims the id {statement.id}, but holds something else")
+            raise not_ours(f"entry {known.position} claims the id {statement.id}, but holds something else")
 
     def _advance_after_commit(self, session: Session, note: str, size: int) -> None:
         """Move the anchor once, with the last checkpoint of the caller's transaction."""
@@ -323,14 +291,14 @@ class Ledger:
                 named = named.where(LedgerSubject.role == role)
             query = query.where(LedgerEntry.position.in_(named))
         with self.database.session() as session:
-            return [_entry(row) for row in session.scalars(query)]
+            return [entry_of(row) for row in session.scalars(query)]
 
     def entry(self, what: int | str) -> Entry | None:
         """The entry at a position, or the one with a statement id."""
         column = LedgerEntry.position if isinstance(what, int) else LedgerEntry.statement_id
         with self.database.session() as session:
             row = session.scalars(select(LedgerEntry).where(column == what)).first()
-            return None if row is None else _entry(row)
+            return None if row is None else entry_of(row)
 
     def read(self, entry: Entry) -> Statement:
         """The statement of an entry, its signature checked.
@@ -368,63 +336,6 @@ def open_ledger(settings: Settings, database: Database) -> Ledger:
     )
 
 
-def lookup_key(name: str) -> str:
-    """A name or digest as the subject index has it."""
-    return index_key(f"sha256:{name}" if _HEX.fullmatch(name) else name)
-
-
-def newest_row(session: Session) -> LedgerCheckpoint | None:
-    """The row of the largest checkpoint; None for an empty log."""
-    return session.scalars(select(LedgerCheckpoint).order_by(LedgerCheckpoint.size.desc()).limit(1)).first()
-
-
-def open_row(row: LedgerCheckpoint, key: Ed25519PublicKey) -> Checkpoint:
-    """The checkpoint of a row, whose columns must say what its signed note says.
-
-    Raises:
-        LedgerError: They do not, or the note is not the ledger's.
-    """
-    try:
-        checkpoint = open_checkpoint(row.note, key)
-    except NoteError as error:
-        raise _not_ours(f"the checkpoint at {row.size} entries is not ours: {error.message}") from error
-    if (checkpoint.size, checkpoint.root.hex()) != (row.size, row.root_hash):
-        raise _not_ours(f"the checkpoint at {row.size} entries has a note that says something else")
-    return checkpoint
-
-
-def tree_of(row: LedgerCheckpoint) -> StreamingRoot:
-    """The tree at a checkpoint, from its right edge.
-
-    Raises:
-        LedgerError: The edge is malformed.
-    """
-    edge: Any = row.edge
-    if not isinstance(edge, list) or not all(isinstance(node, str) and _HEX.fullmatch(node) for node in edge):
-        raise _not_ours(f"the checkpoint at {row.size} entries has a malformed right edge")
-    if len(edge) != row.size.bit_count():
-        raise _not_ours(f"the checkpoint at {row.size} entries has a right edge of another size")
-    return StreamingRoot(row.size, [bytes.fromhex(node) for node in edge])
-
-
-def batches(session: Session, size: int) -> Iterator[list[LedgerEntry]]:
-    """All entries below position `size`, in order, some at a time; nothing is kept in the session."""
-    start = -(2**63)  # a position below zero would be a forgery: it must be seen
-    while True:
-        query = (
-            select(LedgerEntry)
-            .where(LedgerEntry.position > start, LedgerEntry.position < size)
-            .order_by(LedgerEntry.position)
-            .limit(_BATCH)
-        )
-        rows = list(session.scalars(query))
-        if not rows:
-            return
-        yield rows
-        start = rows[-1].position
-        session.expunge_all()
-
-
 def _after_commit(session: Session, action: Callable[[], None]) -> None:
     """Run `action` once the session's transaction is committed, and not if it is rolled back."""
     waiting = True
@@ -439,17 +350,3 @@ def _after_commit(session: Session, action: Callable[[], None]) -> None:
 
     event.listen(session, "after_commit", committed, once=True)
     event.listen(session, "after_rollback", rolled_back, once=True)
-
-
-def _entry(row: LedgerEntry, new: bool = False) -> Entry:
-    return Entry(row.position, row.statement_id, row.predicate_type, row.envelope, new)
-
-
-def _not_ours(message: str, expected: object = None, found: object = None) -> LedgerError:
-    return LedgerError(
-        message,
-        expected=expected,
-        found=found,
-        state="nothing was added to the ledger",
-        next_step="`assay ledger verify` names every entry that was changed; restore the database from a backup",
-    )

@@ -19,7 +19,8 @@ from assay.ledger.keys.signing import (
     signing_key,
     write_whole,
 )
-from assay.ledger.log.ledger import Entry, Ledger
+from assay.ledger.log.entries import Entry
+from assay.ledger.log.ledger import Ledger
 from assay.settings import Settings
 
 

@@ -27,14 +27,9 @@ from assay.ledger.errors import LedgerError, LedgerKeyError
 from assay.ledger.keys.ring import KeyRing, Tenure
 from assay.ledger.keys.signing import key_id, raw_public_key
 from assay.ledger.merkle import StreamingRoot
-from assay.ledger.statements.envelopes import (
-    Statement,
-    make_statement,
-    predicate_type,
-    read_unverified,
-    verify_envelope,
-)
+from assay.ledger.statements.envelopes import read_unverified, verify_envelope
 from assay.ledger.statements.predicates import check_predicate
+from assay.ledger.statements.statement import Statement, make_statement, predicate_type
 
 _STEP = "key-rotated"
 

@@ -29,7 +29,9 @@ from assay.errors import AssayError
 from assay.ledger.errors import LedgerError, NotInLedger, ProofError
 from assay.ledger.keys.ring import KeyRing
 from assay.ledger.log.checkpoints import Checkpoint, verifier_key
-from assay.ledger.log.ledger import Ledger, lookup_key, open_row
+from assay.ledger.log.entries import lookup_key
+from assay.ledger.log.heads import open_row
+from assay.ledger.log.ledger import Ledger
 from assay.ledger.log.rotation import ring_of
 from assay.ledger.log.tree import consistency_path, inclusion_path
 from assay.ledger.merkle import Hashes, inclusion_proof, leaf_hash, verify_inclusion
@@ -37,8 +39,10 @@ from assay.ledger.outside.tlog import ConsistencyProof, TlogProof
 from assay.ledger.outside.witnesses import cosigned_note
 from assay.ledger.rows.hashing import hash_cells
 from assay.ledger.rows.lookup import FoundRow, find_rows, read_manifest, split_row_name
-from assay.ledger.rows.snapshot import SnapshotManifest, part_hashes
-from assay.ledger.statements.envelopes import Statement, predicate_type, verify_envelope
+from assay.ledger.rows.parts import part_hashes
+from assay.ledger.rows.snapshot import SnapshotManifest
+from assay.ledger.statements.envelopes import verify_envelope
+from assay.ledger.statements.statement import Statement, predicate_type
 from assay.store import ObjectStore
 
 FORMAT = "https://assay.dev/proof/v2"

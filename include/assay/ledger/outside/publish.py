@@ -20,7 +20,8 @@ from assay.errors import Transient, UsageError
 from assay.ledger.errors import LedgerError, NoLedgerKey, NoteError, ProofError
 from assay.ledger.keys.signing import write_whole
 from assay.ledger.log.checkpoints import MAX_NOTE_BYTES, Checkpoint, open_checkpoint
-from assay.ledger.log.ledger import Ledger, newest_row, open_row
+from assay.ledger.log.heads import newest_row, open_row
+from assay.ledger.log.ledger import Ledger
 from assay.ledger.outside.proofs import prove_consistency
 from assay.ledger.outside.witnesses import cosigned_note
 

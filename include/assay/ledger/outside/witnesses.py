@@ -11,7 +11,8 @@ from assay.db import LedgerCheckpoint, LedgerCosignature
 from assay.findings import Finding, Outcome, Scope, Severity
 from assay.ledger.errors import NoteError, NotInLedger
 from assay.ledger.log.checkpoints import Checkpoint, NoteSignature, note_parts, read_signature_line
-from assay.ledger.log.ledger import Ledger, open_row
+from assay.ledger.log.heads import open_row
+from assay.ledger.log.ledger import Ledger
 from assay.ledger.outside.cosign import Witness, accepted, cosigned_at
 
 

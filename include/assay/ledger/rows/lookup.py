@@ -15,7 +15,9 @@ import pyarrow.compute as pc
 
 from assay.db import Database, Snapshot, list_snapshots
 from assay.ledger.errors import NotInLedger, SnapshotError
-from assay.ledger.rows.hashing import Cell, row_cells
+from assay.ledger.rows.cells import Cell
+from assay.ledger.rows.hashing import row_cells
+from assay.ledger.rows.parts import open_part, part_hashes
 from assay.ledger.rows.snapshot import (
     DECISION,
     DELIVERY,
@@ -25,8 +27,6 @@ from assay.ledger.rows.snapshot import (
     ROW_HASH,
     SOURCE,
     SnapshotManifest,
-    open_part,
-    part_hashes,
 )
 from assay.store import ObjectStore
 

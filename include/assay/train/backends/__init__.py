@@ -1,7 +1,7 @@
 """The two trainers behind one interface: Flux in Julia, and its independent witness in NumPy.
 
 All that is random is decided before a backend sees it (the order of the rows, the noise) or follows from numbers that
-it is given (dropout's masks, see `assay.train.masks`), so that both take the same steps up to rounding.
+it is given (dropout's masks, see `assay.train.steps.masks`), so that both take the same steps up to rounding.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from assay.contract.optimization import Optimizer
-from assay.train.layers import DType, LayerSpec
-from assay.train.spec import AggregationSpec, LossSpec
+from assay.train.network.layers import DType, LayerSpec
+from assay.train.network.spec import AggregationSpec, LossSpec
 
 Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.int64]
 Weights = dict[str, Array]
-"""Arrays by name, as `assay.train.layers.array_specs` lists them."""
+"""Arrays by name, as `assay.train.network.layers.array_specs` lists them."""
 Noise = Callable[[int], npt.NDArray[np.float64]]
 """From the number of an update to standard normal numbers, one per trainable number, flattened as `array_specs` lists
 them."""

@@ -9,8 +9,8 @@ from itertools import accumulate
 from statistics import median, quantiles
 from typing import NamedTuple
 
-from assay.train.curvefile import Curve, CurvePoint
-from assay.train.spec import Yardsticks
+from assay.train.network.spec import Yardsticks
+from assay.train.records.curvefile import Curve, CurvePoint
 
 SIMILAR_UPDATES = 1.5
 """Epochs of two runs can be compared one by one if their numbers of updates differ by no more than this factor; a run

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from assay.contract.training import CurveLimits
 from assay.findings import Finding, Outcome, Scope, Severity
 from assay.train.curve.bands import AcceptedRuns, or_infinite, unit
-from assay.train.curvefile import CurvePoint
-from assay.train.spec import Yardsticks
+from assay.train.network.spec import Yardsticks
+from assay.train.records.curvefile import CurvePoint
 
 MIN_VALIDATION_ROWS = 30
 """On fewer rows the validation loss is too much chance to fail a run by."""

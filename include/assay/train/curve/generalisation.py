@@ -8,7 +8,7 @@ from typing import Any
 from assay.findings import Finding
 from assay.train.curve.bands import SIMILAR_UPDATES, Band
 from assay.train.curve.base import CUT_SHORT, MIN_VALIDATION_ROWS, Check, Watched, log_norm, power
-from assay.train.curvefile import CurvePoint
+from assay.train.records.curvefile import CurvePoint
 
 GAP_EPOCHS = 3
 """Epochs in a row that a run must be far behind the accepted ones before that counts."""

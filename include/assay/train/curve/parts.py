@@ -10,8 +10,8 @@ from typing import Any
 from assay.findings import Finding
 from assay.train.curve.bands import or_infinite
 from assay.train.curve.base import MIN_PART_ROWS, Check, Watched, chance
-from assay.train.curvefile import CurvePoint
-from assay.train.events import SourceStats
+from assay.train.records.curvefile import CurvePoint
+from assay.train.records.events import SourceStats
 
 IN_A_ROW = 3
 """Epochs in a row that a part must go wrong before that counts."""

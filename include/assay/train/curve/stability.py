@@ -7,7 +7,7 @@ from typing import Any
 
 from assay.findings import Finding
 from assay.train.curve.base import TINY, Check, Watched, log_norm, power
-from assay.train.curvefile import Curve, CurvePoint
+from assay.train.records.curvefile import Curve, CurvePoint
 
 NOISE_FLOOR = 0.05
 """Losses below this share of the trivial loss count as this much: twice nearly nothing is still nearly nothing."""

@@ -13,8 +13,8 @@ from assay.train.curve.generalisation import GapToAccepted, GeneralisationGap
 from assay.train.curve.learning import NoLearning, Plateau, TooFast
 from assay.train.curve.parts import ClassRegression, SourceConflict
 from assay.train.curve.stability import Divergence, GradientSpike, NonFinite, SkippedUpdates, Spike
-from assay.train.curvefile import Curve, CurvePoint
-from assay.train.spec import Yardsticks
+from assay.train.network.spec import Yardsticks
+from assay.train.records.curvefile import Curve, CurvePoint
 
 _KINDS: dict[str, type[Check]] = {
     kind.name: kind

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from assay.contract.optimization import Optimizer
-from assay.train.layers import (
+from assay.train.network.layers import (
     BatchNormSpec,
     ConvSpec,
     DenseSpec,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from assay.train.backends import Array, BackendUnavailable, DeviceUnavailable
-from assay.train.julia import HOW_TO_GET_FLUX, JuliaMissing, find_julia, trainer_package
+from assay.train.machine.julia import HOW_TO_GET_FLUX, JuliaMissing, find_julia, trainer_package
 
 
 class JuliaTrainer(NamedTuple):

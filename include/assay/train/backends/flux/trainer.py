@@ -12,10 +12,11 @@ import numpy.typing as npt
 from assay.train.backends import Array, Batches, Evaluation, Noise, Problem, Rows, Stats, Weights, join
 from assay.train.backends.flux.blueprint import make_blueprint, make_rule, slot_names
 from assay.train.backends.flux.starting import choose_device, julia_started, lend, start_julia
+from assay.train.backends.preconditions import check_problem
 from assay.train.errors import PreconditionError
-from assay.train.layers import ArraySpec, array_specs
-from assay.train.preconditions import check_problem, check_sources
-from assay.train.spec import AggregationSpec
+from assay.train.network.layers import ArraySpec, array_specs
+from assay.train.network.spec import AggregationSpec
+from assay.train.steps.aggregation import check_sources
 
 NATIVE_FILE = "model.jls"
 

@@ -8,11 +8,18 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from assay.train import masks
 from assay.train.backends import Array
 from assay.train.backends.reference.activations import Activated
 from assay.train.backends.reference.gradients import Sink
-from assay.train.layers import DenseSpec, DropoutSpec, EmbeddingSpec, FlattenSpec, SkipSpec, UnflattenSpec
+from assay.train.network.layers import (
+    DenseSpec,
+    DropoutSpec,
+    EmbeddingSpec,
+    FlattenSpec,
+    SkipSpec,
+    UnflattenSpec,
+)
+from assay.train.steps import masks
 
 Back = Callable[[Array, Sink], Array]
 """From the loss's slope by a layer's output to the one by its input; the sink hears of the weights."""
@@ -116,7 +123,7 @@ class Reshape:
 
 
 class Dropout:
-    """See `DropoutSpec`; the masks are those of `assay.train.masks`."""
+    """See `DropoutSpec`; the masks are those of `assay.train.steps.masks`."""
 
     def __init__(self, spec: DropoutSpec, number: int) -> None:
         self._spec, self._number = spec, number

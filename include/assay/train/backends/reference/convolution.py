@@ -10,7 +10,7 @@ from assay.train.backends import Array
 from assay.train.backends.reference.activations import Activated
 from assay.train.backends.reference.basic import Back, Pass, Views
 from assay.train.backends.reference.gradients import Sink
-from assay.train.layers import ConvSpec, MaxPoolSpec
+from assay.train.network.layers import ConvSpec, MaxPoolSpec
 
 
 def _windows(x: Array, length: int, stride: int) -> Array:

@@ -12,7 +12,7 @@ from assay.train.backends.reference.activations import sigmoid
 from assay.train.backends.reference.basic import Pass
 from assay.train.backends.reference.losses import log_softmax
 from assay.train.backends.reference.network import build
-from assay.train.spec import BundleSpec
+from assay.train.network.spec import BundleSpec
 
 
 def forward(weights: Mapping[str, Array], spec: BundleSpec, x: Array) -> Array:
@@ -44,6 +44,6 @@ def predict(weights: Mapping[str, Array], spec: BundleSpec, x: Array) -> npt.NDA
         return np.concatenate([sigmoid(-outputs), sigmoid(outputs)], axis=1)
     if spec.task == "classification":
         return np.asarray(np.exp(log_softmax(outputs)))
-    from assay.train.preprocess import load_preprocessing
+    from assay.train.setup.preprocess import load_preprocessing
 
     return load_preprocessing(spec.preprocessing).inverse_target(outputs[:, 0])

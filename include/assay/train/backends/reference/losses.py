@@ -8,7 +8,7 @@ import numpy as np
 
 from assay.train.backends import Array
 from assay.train.backends.reference.activations import sigmoid, softplus
-from assay.train.spec import LossSpec
+from assay.train.network.spec import LossSpec
 
 
 class RowLosses(NamedTuple):

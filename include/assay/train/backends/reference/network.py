@@ -19,7 +19,7 @@ from assay.train.backends.reference.basic import (
 )
 from assay.train.backends.reference.convolution import Conv, MaxPool
 from assay.train.backends.reference.normalization import BatchNorm, LayerNorm
-from assay.train.layers import (
+from assay.train.network.layers import (
     BatchNormSpec,
     ConvSpec,
     DenseSpec,

@@ -8,7 +8,7 @@ from assay.train.backends import Array
 from assay.train.backends.reference.activations import Activated
 from assay.train.backends.reference.basic import Back, Pass, Views
 from assay.train.backends.reference.gradients import Sink
-from assay.train.layers import BatchNormSpec, LayerNormSpec
+from assay.train.network.layers import BatchNormSpec, LayerNormSpec
 
 
 class BatchNorm:

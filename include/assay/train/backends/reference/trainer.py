@@ -9,15 +9,15 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from assay.train import aggregation
 from assay.train.backends import Array, Batches, Evaluation, Noise, Problem, Rows, Stats, Weights
+from assay.train.backends.preconditions import check_problem
 from assay.train.backends.reference.basic import Back, Pass
 from assay.train.backends.reference.gradients import RowSquares, Sum
 from assay.train.backends.reference.losses import RowLosses, hits_or_squares, row_losses
 from assay.train.backends.reference.network import Network
 from assay.train.backends.reference.optimizers import Rule
 from assay.train.errors import PreconditionError
-from assay.train.preconditions import check_problem
+from assay.train.steps import aggregation
 
 EVALUATION_ROWS = 8192
 
