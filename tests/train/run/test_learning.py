@@ -16,6 +16,8 @@ from assay.train.backends.reference import predict
 from assay.train.steps.privacy import Accountant
 from tests.train.helpers import contract, ready
 
+pytestmark = pytest.mark.usefixtures("unfollowed")
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 

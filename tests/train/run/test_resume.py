@@ -21,6 +21,8 @@ from tests.train.disturbances import Killer, contents, die_at, fork_state, gone,
 from tests.train.helpers import blob_contract, blobs, leftovers, ready
 from tests.train.run.test_supervisor import supervise
 
+pytestmark = pytest.mark.usefixtures("unfollowed")
+
 RICH = {
     "layers": [{"dense": 12}, {"batch_norm": {}}, {"dropout": 0.2}, {"dense": 6, "activation": "tanh"}],
     "optimizer": {"name": "adamw", "learning_rate": 0.01, "weight_decay": 0.01},
