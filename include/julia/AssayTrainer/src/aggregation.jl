@@ -2,7 +2,7 @@
 # Float64 matrix (parameters, sources) in main memory. A rule that cannot stand so many hostile sources refuses.
 
 """
-    Unstandable(message, least, found)
+    Unstandable(rule, byzantine, least, found)
 
 Too few sources for what a robust aggregation promises.
 """
@@ -112,8 +112,11 @@ function geometric_median(gradients::Matrix{Float64})
 end
 
 """
-    is_unstandable(error) -> Bool
+    unstandable(error) -> Union{NamedTuple, Nothing}
 
-Whether an error is an [`Unstandable`](@ref), for callers that do not have Julia's types.
+What an [`Unstandable`](@ref) says, for callers that do not have Julia's types: the name of the rule, how many sources may
+be hostile, and how many were found. `nothing` of any other error.
 """
-is_unstandable(error) = error isa Unstandable
+unstandable(error) = nothing
+unstandable(error::Unstandable) =
+    (rule=string(error.rule), byzantine=error.byzantine, found=error.found)

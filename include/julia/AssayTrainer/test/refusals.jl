@@ -80,7 +80,8 @@ end
         catch error
             error
         end
-        @test AssayTrainer.is_unstandable(refused)
+        said = AssayTrainer.unstandable(refused)
+        @test (said.rule, said.byzantine) == (string(refused.rule), refused.byzantine)
         @test (refused.least, refused.found) == (least, least - 1)
         @test occursin("cannot stand 2 hostile of $(least - 1) sources", sprint(showerror, refused))
     end

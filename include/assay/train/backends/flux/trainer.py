@@ -120,11 +120,12 @@ class FluxTrainer:
     def _said(self, error: Exception) -> Exception:
         """Julia's refusal of a robust aggregation as ours; any other error as it is."""
         cause = getattr(error, "exception", None)
-        if cause is None or not self._jl.is_unstandable(cause):
+        said = None if cause is None else self._jl.unstandable(cause)  # of the cause itself Python sees no number
+        if said is None:
             return error
-        rule = AggregationSpec.model_validate({"name": str(cause.rule), "byzantine": int(cause.byzantine)})
+        rule = AggregationSpec.model_validate({"name": str(said.rule), "byzantine": int(said.byzantine)})
         try:
-            check_sources(rule, int(cause.found))
+            check_sources(rule, int(said.found))
         except PreconditionError as refusal:
             return refusal
         return error
