@@ -120,7 +120,9 @@ class FluxTrainer:
     def _said(self, error: Exception) -> Exception:
         """Julia's refusal of a robust aggregation as ours; any other error as it is."""
         cause = getattr(error, "exception", None)
-        said = None if cause is None else self._jl.unstandable(cause)  # of the cause itself Python sees no number
+        said = (
+            None if cause is None else self._jl.unstandable(cause)
+        )  # of the cause itself Python sees no number
         if said is None:
             return error
         rule = AggregationSpec.model_validate({"name": str(said.rule), "byzantine": int(said.byzantine)})
